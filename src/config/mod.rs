@@ -1,0 +1,174 @@
+//! daemon.toml: raw toml (unknown keys refused) -> validated [`Config`]. Every problem is told at once.
+
+pub mod mapping;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chrono_tz::Tz;
+use rust_decimal::Decimal;
+
+pub use mapping::{ColumnType, Mapping, TableKind, TableMapping};
+
+/// A validated configuration: nothing in it can be wrong by itself any more.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub source: SourceConfig,
+    pub target: TargetConfig,
+    pub mapping: Mapping,
+    pub tenants: TenantsConfig,
+    pub payments: PaymentMethods,
+    pub inventory: InventoryConfig,
+    pub rfm: RfmConfig,
+    pub apply: ApplyConfig,
+    pub schedule: ScheduleConfig,
+    pub http: HttpConfig,
+}
+
+/// How to reach one database: everything libpq would know of it.
+#[derive(Debug, Clone)]
+pub struct Connection {
+    pub pg: tokio_postgres::Config,
+    pub tls: TlsSettings,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TlsSettings {
+    pub mode: SslMode,
+    pub root_cert: Option<std::path::PathBuf>,
+    pub client_cert: Option<std::path::PathBuf>,
+    pub client_key: Option<std::path::PathBuf>,
+}
+
+/// libpq's `sslmode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SslMode {
+    Disable,
+    #[default]
+    Prefer,
+    Require,
+    VerifyCa,
+    VerifyFull,
+}
+
+#[derive(Debug, Clone)]
+pub struct SourceConfig {
+    pub connection: Connection,
+    pub slot: String,
+    pub publication: String,
+    pub on_slot_lost: OnSlotLost,
+    /// How long a catalogue statement may wait for a lock of the POS before it gives up and tries again later.
+    pub lock_timeout: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnSlotLost {
+    Stop,
+    Resync,
+}
+
+#[derive(Debug, Clone)]
+pub struct TargetConfig {
+    /// `None`: the source database.
+    pub connection: Option<Connection>,
+    /// Report schema, `analytics` by default.
+    pub schema: String,
+}
+
+#[derive(Debug, Clone)]
+pub struct TenantsConfig {
+    /// LIKE patterns of schema names.
+    pub schemas: Vec<String>,
+    pub exclude: Vec<String>,
+    pub time_zone: Tz,
+    pub time_zones: BTreeMap<String, Tz>,
+    pub discover_every: Duration,
+    pub registry: Option<Registry>,
+}
+
+/// The table in which the POS lists its stores.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Registry {
+    pub schema: String,
+    pub table: String,
+    pub schema_column: String,
+    pub name_column: String,
+}
+
+/// Payment methods by report column; any other is `other_sales`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PaymentMethods {
+    pub cash: Vec<String>,
+    pub card: Vec<String>,
+    pub credit: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InventoryConfig {
+    pub stock_source: StockSource,
+    pub incoming: Vec<String>,
+    pub outgoing: Vec<String>,
+    pub signed: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StockSource {
+    /// The ledger where the store has that table, else the batches.
+    Auto,
+    Movements,
+    Batches,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RfmConfig {
+    /// Days before `period_end` that count, both ends inclusive.
+    pub window_days: u32,
+    /// R score 5, 4, 3, 2 at most this many days; ascending.
+    pub recency_days: [u32; 4],
+    /// F score 5, 4, 3, 2 from this many sales; descending.
+    pub frequency: [u64; 4],
+    /// M score 5, 4, 3, 2 from this much money; descending.
+    pub monetary: [Decimal; 4],
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApplyConfig {
+    pub max_batch_rows: usize,
+    pub max_delay: Duration,
+}
+
+/// Cron expressions in each tenant's time zone; `None` is "off".
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScheduleConfig {
+    pub day_roll: Option<String>,
+    pub daily_sales: Option<String>,
+    pub product_performance: Option<String>,
+    pub customer_analytics: Option<String>,
+    pub inventory_snapshot: Option<String>,
+    pub prune: Option<String>,
+    pub retention_days: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpConfig {
+    /// `None`: no HTTP at all.
+    pub listen: Option<std::net::SocketAddr>,
+}
+
+impl TenantsConfig {
+    pub fn zone_of(&self, tenant: &str) -> Tz {
+        self.time_zones.get(tenant).copied().unwrap_or(self.time_zone)
+    }
+}
+
+impl Config {
+    /// The connection to the database that holds the reports.
+    pub fn target_connection(&self) -> &Connection {
+        self.target.connection.as_ref().unwrap_or(&self.source.connection)
+    }
+
+    /// `<schema>_state`, where the daemon keeps base facts and its position.
+    pub fn state_schema(&self) -> String {
+        format!("{}_state", self.target.schema)
+    }
+}
