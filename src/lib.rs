@@ -14,3 +14,4 @@ pub mod config;
 pub mod demo;
 pub mod domain;
 pub mod lsn;
+pub mod verify;
