@@ -14,4 +14,6 @@ pub mod config;
 pub mod demo;
 pub mod domain;
 pub mod lsn;
+pub mod source;
+pub mod sql;
 pub mod verify;
