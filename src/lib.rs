@@ -13,3 +13,5 @@
 pub mod config;
 pub mod domain;
 pub mod lsn;
+pub mod pgoutput;
+pub mod source;
