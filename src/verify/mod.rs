@@ -12,7 +12,7 @@
 mod compare;
 mod costs;
 mod report;
-mod sql;
+pub mod sql;
 mod table;
 
 use std::collections::BTreeSet;
@@ -21,7 +21,7 @@ use chrono_tz::Tz;
 use tokio_postgres::Transaction;
 
 pub use report::{Difference, ReportTable, TableCount, TenantResult};
-pub use sql::RenderError;
+pub use sql::{RenderError, render};
 
 use crate::config::{Config, StockSource, TableKind};
 use crate::domain::{BusinessDay, TenantId};
