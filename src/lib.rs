@@ -10,8 +10,12 @@
 //! - Nothing but `source` touches the replication connection; nothing but `apply` writes to the target.
 //! - No position is confirmed to the slot before the target transaction that stores it is durable.
 
+pub mod apply;
+pub mod cli;
+pub mod commands;
 pub mod config;
 pub mod domain;
 pub mod lsn;
+pub mod ops;
 pub mod source;
 pub mod sql;

@@ -1,0 +1,3 @@
+//! The only writer of the target database.
+
+pub mod migrate;
