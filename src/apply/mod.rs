@@ -10,6 +10,7 @@
 pub mod batch;
 pub mod copy;
 pub mod load;
+pub mod migrate;
 pub mod rows;
 pub mod statements;
 pub mod write;

@@ -296,7 +296,10 @@ async fn registered_names(
     {
         match columns.iter().find(|c| c.name == *wanted) {
             None => {
-                return problem(format!("the registry {name} has no column {wanted:?}"), format!("-- set [tenants] {key}"));
+                return problem(
+                    format!("the registry {name} has no column {wanted:?}"),
+                    format!("-- set [tenants] {key}"),
+                );
             }
             Some(column) if !(column.readable && usable) => {
                 let role = super::mapped::role(client).await?;
@@ -310,7 +313,8 @@ async fn registered_names(
         }
     }
     let (schema, display) = (ident(&registry.schema_column), ident(&registry.name_column));
-    let query = format!("SELECT {schema}::text, {display}::text FROM {name} WHERE {schema} IS NOT NULL AND {display} <> ''");
+    let query =
+        format!("SELECT {schema}::text, {display}::text FROM {name} WHERE {schema} IS NOT NULL AND {display} <> ''");
     let mut names = BTreeMap::new();
     for row in client.query(&query, &[]).await? {
         names.insert(row.try_get(0)?, row.try_get(1)?);

@@ -66,7 +66,9 @@ impl ConnectError {
             None if error.to_string().contains("TLS") => Problem::Tls(cause),
             None if io_error.is_some() || error.is_closed() => Problem::Unreachable(cause),
             None if error.to_string().starts_with("error connecting") => Problem::Unreachable(cause),
-            None if cause.contains("password missing") => Problem::Refused("the server asks for a password".to_string()),
+            None if cause.contains("password missing") => {
+                Problem::Refused("the server asks for a password".to_string())
+            }
             None => Problem::Other(cause),
         };
         Self { place, problem }
@@ -176,7 +178,10 @@ mod tests {
         let r = parse_connection(text, None, &|_| None).unwrap().replication("tillstream", "Mixed\"Case", "me");
         assert_eq!((r.host.as_str(), r.port, r.user.as_str(), r.database.as_str()), ("10.0.0.1", 5433, "till", "pos"));
         assert_eq!(r.password, "pw");
-        assert_eq!((r.slot.as_str(), r.publication.names()), ("\"tillstream\"", &["\"Mixed\"\"Case\"".to_string()][..]));
+        assert_eq!(
+            (r.slot.as_str(), r.publication.names()),
+            ("\"tillstream\"", &["\"Mixed\"\"Case\"".to_string()][..])
+        );
         assert_eq!(r.tls.sni_hostname.as_deref(), Some("db.example"));
         assert_eq!(r.tls.ca_pem_path.as_deref(), Some(std::path::Path::new("/root.crt")));
         let options = r.options.unwrap();

@@ -75,9 +75,10 @@ impl LeafIdentity {
                 format!("{name} has no usable replica identity; published, the POS's own UPDATE and DELETE would fail"),
                 format!("ALTER TABLE {name} REPLICA IDENTITY DEFAULT;  -- with a primary key; without one: {full}"),
             )),
-            Identity::Key(columns) if !columns.iter().any(|c| c == key) => {
-                Some((format!("the replica identity of {name} lacks column {key:?}, by which its rows are known"), full))
-            }
+            Identity::Key(columns) if !columns.iter().any(|c| c == key) => Some((
+                format!("the replica identity of {name} lacks column {key:?}, by which its rows are known"),
+                full,
+            )),
             Identity::Key(_) | Identity::Full => None,
         }
     }

@@ -27,7 +27,10 @@ pub(super) fn problems(
     let remap = format!("-- name a plain table of this server in [source.tables.{kind}]");
     match (relation.kind, relation.persistence) {
         (b'r' | b'p', b'u') => {
-            problem(format!("{name} is unlogged; its changes are not in the log"), format!("ALTER TABLE {name} SET LOGGED;"));
+            problem(
+                format!("{name} is unlogged; its changes are not in the log"),
+                format!("ALTER TABLE {name} SET LOGGED;"),
+            );
         }
         (b'r' | b'p', b't') => problem(format!("{name} is a temporary table"), remap),
         (b'r' | b'p', _) => {}
@@ -67,7 +70,10 @@ pub(super) fn problems(
                 remap,
             ),
             Some(column) if column.generated => {
-                problem(format!("{name} column {physical:?} is generated; generated columns are not in the log"), remap);
+                problem(
+                    format!("{name} column {physical:?} is generated; generated columns are not in the log"),
+                    remap,
+                );
             }
             Some(column) => unreadable |= !column.readable,
         }

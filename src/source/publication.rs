@@ -55,7 +55,8 @@ impl Drift {
     pub fn statements(&self, publication: &str) -> Vec<String> {
         let name = ident(publication);
         if !self.exists || self.too_wide {
-            let tables = if self.add.is_empty() { String::new() } else { format!(" FOR TABLE {}", self.add.join(", ")) };
+            let tables =
+                if self.add.is_empty() { String::new() } else { format!(" FOR TABLE {}", self.add.join(", ")) };
             let create = format!("CREATE PUBLICATION {name}{tables} WITH ({OPTIONS});");
             return if self.too_wide { vec![format!("DROP PUBLICATION {name};"), create] } else { vec![create] };
         }
@@ -97,13 +98,12 @@ pub async fn drift(client: &Client, config: &Config, stores: &[StoreTables]) -> 
         }
     }
     // FOR TABLES IN SCHEMA came with version 15; before it there is no such catalogue to look into.
-    let with_schemas: bool =
-        client.query_one("SELECT to_regclass('pg_catalog.pg_publication_namespace') IS NOT NULL", &[]).await?.try_get(0)?;
-    let has_schemas = if with_schemas {
-        "EXISTS (SELECT FROM pg_publication_namespace n WHERE n.pnpubid = p.oid)"
-    } else {
-        "false"
-    };
+    let with_schemas: bool = client
+        .query_one("SELECT to_regclass('pg_catalog.pg_publication_namespace') IS NOT NULL", &[])
+        .await?
+        .try_get(0)?;
+    let has_schemas =
+        if with_schemas { "EXISTS (SELECT FROM pg_publication_namespace n WHERE n.pnpubid = p.oid)" } else { "false" };
     let query = include_str!("../../sql/catalog/publication.sql").replace("{has_schemas}", has_schemas);
     let Some(row) = client.query_opt(&query, &[&config.source.publication]).await? else {
         return Ok(Drift { add: wanted.into_values().collect(), ..Drift::default() });
