@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use futures_util::{SinkExt, TryStreamExt, pin_mut};
 use tokio_postgres::{Client, Transaction};
 
-use super::statements::{Statements, named, quote};
+use super::statements::{Statements, named};
 use crate::config::Config;
 use crate::domain::{BusinessDay, TenantId};
 use crate::lsn::Lsn;
+use crate::sql::qualified;
 use crate::verify::{RenderError, TenantScope, render};
 
 const COPIES: &str = include_str!("../../sql/copy/facts.sql");
@@ -34,7 +35,7 @@ impl CopyError {
     pub fn is_transient(&self) -> bool {
         match self {
             CopyError::Source { source, .. } | CopyError::Target { source, .. } => {
-                source.is_closed() || source.code().is_some_and(|c| ["08", "57", "40", "53"].contains(&&c.code()[..2]))
+                crate::engine::error::lost_connection(source)
             }
             CopyError::Render(_) | CopyError::Unusable(_) => false,
         }
@@ -130,7 +131,7 @@ async fn copy_table(
         let id = scope.tenant_id;
         (
             format!("COPY (SELECT {id}::integer, q.* FROM ({query}) q) TO STDOUT (FORMAT binary)"),
-            format!("COPY {}.{} FROM STDIN (FORMAT binary)", quote(&config.state_schema()), quote(table)),
+            format!("COPY {} FROM STDIN (FORMAT binary)", qualified(&config.state_schema(), table)),
         )
     };
     let rows = source.client.copy_out(&from).await.map_err(reading)?;
@@ -167,12 +168,17 @@ pub async fn build(target: &Transaction<'_>, sql: &Statements, id: i32) -> Resul
     for statement in ["show_dimension_products", "show_dimension_customers"] {
         target.execute(sql.text(statement), &[&id]).await?;
     }
+    sums(target, sql, id).await?;
+    show(target, sql, id, BusinessDay::MIN, BusinessDay::MAX).await?;
+    Ok(())
+}
+
+/// The sums of one tenant whose facts are there and whose sums are not.
+pub async fn sums(target: &Transaction<'_>, sql: &Statements, id: i32) -> Result<(), tokio_postgres::Error> {
     for statement in ["build_product_days", "build_customer_days", "build_customer_totals", "build_stock", "build_daily"] {
         target.execute(sql.text(statement), &[&id]).await?;
     }
-    target.batch_execute(sql.text("analyze")).await?;
-    show(target, sql, id, BusinessDay::MIN, BusinessDay::MAX).await?;
-    Ok(())
+    target.batch_execute(sql.text("analyze")).await
 }
 
 /// Writes every report row of a tenant: daily and product rows of the days given, live customer and today's inventory

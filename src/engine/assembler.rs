@@ -336,6 +336,11 @@ impl Assembler {
         Some(Batch { steps, continued: std::mem::replace(&mut self.continued, true), end: None })
     }
 
+    /// End of what was handed out; the position at the start where nothing was yet.
+    pub fn handed_out(&self) -> Lsn {
+        self.position
+    }
+
     /// With nothing received that is not handed out: the position up to which there is nothing for us.
     pub fn idle_position(&self) -> Option<Lsn> {
         let idle = self.steps.is_empty() && self.transaction.is_none();
