@@ -4,6 +4,11 @@ pub mod check;
 pub mod drop;
 pub mod grants;
 pub mod init;
+mod request;
+pub mod resync;
+pub mod run;
+pub mod status;
+pub mod verify;
 
 use anyhow::{anyhow, bail};
 use clap::CommandFactory;
@@ -29,11 +34,11 @@ pub async fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Init(args) => init::run(&config(global)?, &args).await,
         Command::Check(args) => check::run(&config(global)?, &args).await,
         Command::Drop(args) => drop::run(&config(global)?, &args).await,
-        Command::Run(_) => pending(),
-        Command::Status(_) => pending(),
-        Command::Verify(_) => pending(),
+        Command::Run(args) => run::run(config(global)?, &args).await,
+        Command::Status(args) => status::run(config(global)?, &args).await,
+        Command::Verify(args) => verify::run(config(global)?, &args).await,
         Command::Recalculate(_) => pending(),
-        Command::Resync(_) => pending(),
+        Command::Resync(args) => resync::run(config(global)?, &args).await,
         Command::Jobs(_) => pending(),
         Command::Demo(_) => pending(),
         Command::Man => {

@@ -40,6 +40,8 @@ pub enum Mode {
     Forever,
     /// Until everything that was committed at the source by now is written.
     Once,
+    /// Until everything before this position is written, and nothing at or beyond it.
+    UpTo(crate::lsn::Lsn),
 }
 
 const FIRST_PAUSE: Duration = Duration::from_millis(200);

@@ -78,14 +78,19 @@ impl Session {
             Mode::Forever => None,
             // Our own commit in the source's WAL: when the stream has passed it, everything before it is in.
             Mode::Once => Some(super::hold::mark(&source).await?),
+            Mode::UpTo(position) => Some(position),
         };
         let settings =
             config.source.connection.replication(&config.source.slot, &config.source.publication, "tillstream stream");
         let position = writer.position();
         let (stream, _) = Stream::open(settings, position).await?;
         let now = Moment::now();
+        let mut assembler = Assembler::new(Arc::clone(&config), stores, position);
+        if let Mode::UpTo(limit) = mode {
+            assembler.set_limit(Some(limit), now)?;
+        }
         Ok(Session {
-            assembler: Assembler::new(Arc::clone(&config), stores, position),
+            assembler,
             config,
             clock,
             stream,
