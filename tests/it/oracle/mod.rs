@@ -34,7 +34,8 @@ pub struct Store {
     sales: Vec<Sale>,
     items: Vec<Item>,
     payments: Vec<Payment>,
-    sessions: Vec<(Option<DateTime<Utc>>, Option<DateTime<Utc>>)>,
+    /// Opened, closed.
+    sessions: Vec<[Option<DateTime<Utc>>; 2]>,
     products: Vec<Product>,
     customers: Vec<Customer>,
     transactions: Vec<Transaction>,
@@ -158,7 +159,7 @@ impl Store {
                 method: r.get(1),
                 amount: r.get(2),
             }),
-            sessions: all(read("sales_cashier_session", "opened_at, closed_at").await?, |r| (r.get(0), r.get(1))),
+            sessions: all(read("sales_cashier_session", "opened_at, closed_at").await?, |r| [r.get(0), r.get(1)]),
             products: all(read("products_product", "id, name, sku, barcode, is_active").await?, |r| Product {
                 id: r.get(0),
                 name: r.get(1),

@@ -66,7 +66,7 @@ impl Store {
                 day.refunded += sale.total;
             }
         }
-        for (opened, closed) in &self.sessions {
+        for [opened, closed] in &self.sessions {
             if let Some(at) = opened {
                 days.entry(local_day(*at, setting)).or_default().opened += 1;
             }

@@ -52,8 +52,4 @@ impl CostLedger {
     pub fn costs(&self) -> impl Iterator<Item = (i64, Decimal)> + '_ {
         self.costs.iter().map(|(item, (_, cost))| (*item, *cost))
     }
-
-    pub fn cost(&self, item: i64) -> Option<Decimal> {
-        self.costs.get(&item).map(|(_, cost)| *cost)
-    }
 }

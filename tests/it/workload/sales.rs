@@ -99,6 +99,9 @@ impl Workload {
         }
         self.current = self.values.below(self.open.len() as u32) as usize;
         let mut open = self.open[self.current].clone();
+        if db.id(&format!("SELECT id FROM sales_sale WHERE id = {} FOR KEY SHARE", open.sale)).await?.is_none() {
+            return Ok(false);
+        }
         let next = self.stage(db, &mut open).await?;
         match next {
             Some(stage) => {
@@ -118,7 +121,7 @@ impl Workload {
             Stage::Scan => {
                 if let (Some((item, ..)), true) = (line(0), self.values.chance(20)) {
                     // The same product again.
-                    let sql = "UPDATE sales_sale_item SET quantity = quantity + 1, line_total = line_total + 1";
+                    let sql = "UPDATE sales_sale_item SET quantity = quantity + 1, line_total = least(line_total + 1, 9999999999.99)";
                     db.run(&format!("{sql} WHERE id = {item}")).await?;
                     open.total += 100;
                     open.lines[0].2 += 1000;

@@ -27,7 +27,8 @@ impl Workload {
             let amount = if self.values.chance(5) { -self.values.cents() } else { self.values.cents() };
             self.insert_payment(db, sale, method, amount).await?;
         }
-        let totals = "total_amount = (SELECT coalesce(least(sum(line_total), 9999999999.99), 0)
+        let totals =
+            "total_amount = (SELECT coalesce(greatest(least(sum(line_total), 9999999999.99), -9999999999.99), 0)
             FROM sales_sale_item i WHERE i.sale_id = s.id)";
         db.run(&format!("UPDATE sales_sale s SET {totals} WHERE id = {sale}")).await?;
         Ok(())
