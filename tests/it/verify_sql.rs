@@ -213,7 +213,7 @@ async fn agree(seed: u64, zone: Tz, by_movements: bool, steps: usize, writers: u
     println!("{result}");
     let told = found.iter().take(20).map(|d| d.to_string()).collect::<Vec<_>>().join("\n");
     assert!(found.is_empty(), "seed {seed} {zone}: {} differences\n{told}", found.len());
-    assert!(result.tables.values().all(|count| count.rows > 5), "seed {seed}: too little to compare: {result}");
+    assert!(result.tables.values().all(|count| count.rows > 3), "seed {seed}: too little to compare: {result}");
     place.close().await;
 }
 

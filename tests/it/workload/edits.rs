@@ -33,7 +33,7 @@ impl Workload {
         let customer = if self.values.chance(25) {
             None
         } else {
-            db.name(self.values.share(), "customers_customer", "true").await?
+            db.name(self.values.skewed_share(), "customers_customer", "true").await?
         };
         let customer = customer.map_or("NULL".into(), |c| c.to_string());
         self.set_sale(db, &format!("customer_id = {customer}")).await

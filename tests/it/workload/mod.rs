@@ -85,7 +85,7 @@ actions! {
     10 create_product, 8 edit_product, 3 delete_product, 12 change_price, 4 price_and_sale, 3 drop_price, 8 change_limits, 3 drop_limits,
     4 toggle_tracking, 8 add_reservation, 10 edit_reservation, 4 delete_reservation,
     8 add_batch, 12 edit_batch, 4 delete_batch, 20 add_movement, 6 edit_movement, 4 delete_movement,
-    10 create_customer, 8 edit_customer, 3 delete_customer, 14 customer_pays, 6 edit_transaction, 4 delete_transaction,
+    10 create_customer, 8 edit_customer, 3 delete_customer, 24 customer_pays, 6 edit_transaction, 4 delete_transaction,
     5 open_session, 6 close_session, 3 reopen_session, 2 delete_session,
 }
 
@@ -98,8 +98,8 @@ impl Workload {
 
     /// Gives an empty store something to sell, someone to sell it to, and an open till.
     pub async fn populate(&mut self, client: &mut Client, schema: &str) -> Result<(), Error> {
-        let first = ["open_session", "create_product", "create_product", "create_customer"];
-        for action in first.into_iter().cycle().take(24) {
+        let first = ["open_session", "create_product", "create_customer", "create_product", "create_customer"];
+        for action in first.into_iter().cycle().take(30) {
             self.perform(action, client, schema).await?;
         }
         Ok(())

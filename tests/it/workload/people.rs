@@ -44,21 +44,31 @@ impl Workload {
     }
 
     pub(super) async fn customer_pays(&mut self, db: &Db<'_>) -> Done {
-        let Some(customer) = db.pick(self.values.share(), "customers_customer", "true").await? else {
+        let Some(customer) = db.pick(self.values.skewed_share(), "customers_customer", "true").await? else {
             return Ok(false);
         };
         let kind = self.values.one_of(&["payment", "payment", "payment", "payment", "charge", "correction"]);
         let sign = if self.values.chance(10) { "-" } else { "" };
-        let (amount, at) = (money(self.values.cents()), self.values.when());
+        let (amount, at) = (format!("{sign}{}", money(self.values.cents())), self.values.when());
+        // Often just what is owed, or a good part of it, so that credit gets settled.
+        let owed = format!(
+            "(SELECT least(greatest(sum(p.amount), 0), 9999999999.99) FROM sales_payment p JOIN sales_sale s ON s.id = p.sale_id
+              WHERE s.customer_id = {customer} AND p.payment_method = 'credit')"
+        );
+        let amount = match self.values.below(4) {
+            0 => format!("coalesce({owed}, 0)"),
+            1 => format!("coalesce({owed} / 3, 0)"),
+            _ => amount,
+        };
         let columns = "customer_id, transaction_type, amount, balance_before, balance_after, created_at";
-        let values = format!("{customer}, '{kind}', {sign}{amount}, 0, 0, {at}");
+        let values = format!("{customer}, '{kind}', {amount}, 0, 0, {at}");
         db.insert(&format!("customers_transaction ({columns}) VALUES ({values})")).await?;
         Ok(true)
     }
 
     pub(super) async fn edit_transaction(&mut self, db: &Db<'_>) -> Done {
         let Some(row) = db.pick(self.values.share(), "customers_transaction", "true").await? else { return Ok(false) };
-        let customer = db.name(self.values.share(), "customers_customer", "true").await?;
+        let customer = db.name(self.values.skewed_share(), "customers_customer", "true").await?;
         let (amount, at) = (money(self.values.cents()), self.values.when());
         let assignments = match (self.values.below(4), customer) {
             (0, Some(customer)) => format!("customer_id = {customer}"),

@@ -46,7 +46,8 @@ impl Workload {
         let Some(session) = db.name(self.values.share(), "sales_cashier_session", "true").await? else {
             return Ok(None);
         };
-        let customer = if customer { db.name(self.values.share(), "customers_customer", "true").await? } else { None };
+        let customer =
+            if customer { db.name(self.values.skewed_share(), "customers_customer", "true").await? } else { None };
         let customer = customer.map_or("NULL".into(), |c| c.to_string());
         let receipt = self.values.unique();
         let notes = "long enough to be stored out of line ".repeat(if self.values.chance(5) { 400 } else { 0 });
@@ -144,7 +145,7 @@ impl Workload {
                 }
             }
             Stage::Customer => {
-                if let Some(customer) = db.name(self.values.share(), "customers_customer", "true").await? {
+                if let Some(customer) = db.name(self.values.skewed_share(), "customers_customer", "true").await? {
                     db.run(&format!("UPDATE sales_sale SET customer_id = {customer} WHERE id = {sale}")).await?;
                 }
                 Some(Stage::Pay)

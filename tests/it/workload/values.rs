@@ -36,6 +36,12 @@ impl Values {
         self.below(1_000_000)
     }
 
+    /// The same, a few rows being much likelier than the others: regular customers.
+    pub fn skewed_share(&mut self) -> u32 {
+        let share = u64::from(self.share());
+        u32::try_from(share * share / 1_000_000).unwrap_or(0)
+    }
+
     pub fn one_of<'a>(&mut self, words: &[&'a str]) -> &'a str {
         words[self.rng.random_range(0..words.len())]
     }
