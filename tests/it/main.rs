@@ -2,4 +2,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod harness;
+mod oracle;
+mod replay;
 mod server;
+mod settings;
+mod shop;
+mod verify_sql;
+mod view;
+mod workload;
