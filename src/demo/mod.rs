@@ -7,5 +7,6 @@ mod bulk;
 mod local;
 pub mod pos;
 pub mod postgres;
+pub mod replay;
 pub mod shop;
 pub mod store;
