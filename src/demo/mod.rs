@@ -10,3 +10,4 @@ pub mod postgres;
 pub mod replay;
 pub mod shop;
 pub mod store;
+pub mod view;

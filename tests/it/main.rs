@@ -5,3 +5,4 @@ mod harness;
 mod replay;
 mod server;
 mod shop;
+mod view;
