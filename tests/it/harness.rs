@@ -31,7 +31,8 @@ pub fn server() -> &'static Postgres {
         let settings = [("max_replication_slots", "60"), ("max_wal_senders", "60"), ("max_connections", "200")];
         let settings = settings.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
         let version = std::env::var(VERSION_VARIABLE).ok().map(|v| v.parse().expect("a major version"));
-        Postgres::start(StartOptions { settings, version, ..StartOptions::default() }).expect("start postgresql")
+        Postgres::start(StartOptions { settings, version, ..StartOptions::default() })
+            .unwrap_or_else(|error| panic!("{error}"))
     })
 }
 

@@ -97,7 +97,9 @@ pub async fn open(config: &Config, options: &ShopOptions) -> Result<Vec<Till>, E
 /// # Errors
 /// The first error of any store; the others are stopped then.
 pub async fn run(tills: Vec<Till>, options: &ShopOptions, stop: watch::Receiver<bool>) -> Result<Counts, Error> {
+    // No rate asks for more than the clock can tick.
     let pause = Duration::try_from_secs_f64(1.0 / options.sales_per_second).unwrap_or(Duration::from_secs(1));
+    let pause = pause.max(Duration::from_micros(100));
     let mut tasks = tokio::task::JoinSet::new();
     for till in tills {
         tasks.spawn(sell(till, pause, stop.clone()));
