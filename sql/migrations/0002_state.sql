@@ -25,6 +25,12 @@ CREATE TABLE {state}.tenant (
   floor_lsn    pg_lsn NOT NULL           -- its changes up to here are in already: skip them when they come again
 );
 
+-- Days whose live customer rows the weekly run keeps as history.
+CREATE TABLE {state}.kept_period (
+  tenant_id integer NOT NULL, period_end date NOT NULL,
+  PRIMARY KEY (tenant_id, period_end)
+);
+
 -- One row: thresholds from the config, so that the row definitions below need no parameters.
 CREATE TABLE {state}.settings (
   only_row     boolean PRIMARY KEY DEFAULT true CHECK (only_row),

@@ -24,15 +24,16 @@ SELECT p.tenant_id, p.day, t.tenant, p.product_id, p.day AS date,
        round(p.quantity, 3) AS quantity_sold,
        v.revenue AS total_revenue,
        p.sales AS sales_count,
-       round(v.mean_price, 2) AS avg_price,
-       CASE WHEN p.quantity > 0 AND v.mean_price <> 0
-            THEN greatest({state}.percent((v.mean_price - p.revenue / p.quantity) / v.mean_price * 100), 0) ELSE 0 END AS avg_discount,
+       round(p.price_sum / p.lines, 2) AS avg_price,
+       -- (mean - revenue / quantity) / mean with mean = price_sum / lines, as one fraction: nothing is rounded on the way
+       CASE WHEN p.quantity > 0 AND p.price_sum <> 0
+            THEN greatest({state}.percent((p.price_sum * p.quantity - p.revenue * p.lines) * 100 / (p.price_sum * p.quantity)), 0)
+            ELSE 0 END AS avg_discount,
        v.cost AS total_cost,
        v.revenue - v.cost AS total_profit,
-       CASE WHEN v.revenue > 0 THEN {state}.percent((v.revenue - v.cost) / v.revenue * 100) ELSE 0 END AS profit_margin
+       CASE WHEN v.revenue > 0 THEN {state}.percent((v.revenue - v.cost) * 100 / v.revenue) ELSE 0 END AS profit_margin
 FROM {state}.product_day p JOIN {state}.tenant t ON t.id = p.tenant_id,
-     LATERAL (SELECT p.price_sum / p.lines AS mean_price, round(p.revenue, 2) AS revenue, round(p.cost, 2) AS cost
-              OFFSET 0) v
+     LATERAL (SELECT round(p.revenue, 2) AS revenue, round(p.cost, 2) AS cost OFFSET 0) v
 WHERE p.day >= t.horizon AND p.lines > 0;
 
 CREATE FUNCTION {state}.segment(r integer, f integer, m integer) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS
@@ -129,3 +130,11 @@ CROSS JOIN LATERAL (
                      AND d.day BETWEEN p.today - 30 AND p.today), 0) AS sold
   OFFSET 0) v
 WHERE coalesce(limits.track_inventory, true);
+
+CREATE VIEW {state}.customer_dimension AS
+SELECT c.tenant_id, t.tenant, c.id AS customer_id,
+       CASE WHEN c.is_company AND c.company_name <> '' THEN c.company_name
+            ELSE coalesce(nullif(concat_ws(' ', nullif(c.last_name, ''), nullif(c.first_name, ''), nullif(c.middle_name, '')), ''), c.phone)
+       END AS full_name,
+       c.phone, c.customer_type, c.is_active
+FROM {state}.customer c JOIN {state}.tenant t ON t.id = c.tenant_id;

@@ -124,12 +124,12 @@ impl Connection {
         Ok(client)
     }
 
-    /// Settings of a replication connection to the same place; names are quoted as the protocol needs them.
+    /// Settings of a replication connection to the same place; names as in the catalogue.
     pub fn replication(&self, slot: &str, publication: &str, application_name: &str) -> ReplicationConfig {
         let password = self.pg.get_password().map(|p| String::from_utf8_lossy(p).into_owned()).unwrap_or_default();
         // libpq connects to hostaddr where there is one, and checks the certificate against host.
         let address = self.pg.get_hostaddrs().first().map_or_else(|| self.host(), ToString::to_string);
-        ReplicationConfig::new(address, self.user(), password, self.database(), ident(slot), ident(publication))
+        ReplicationConfig::new(address, self.user(), password, self.database(), slot, publication)
             .with_port(self.port())
             .with_tls(wire_tls(&self.tls, self.host()))
             .with_options(self.session_options())

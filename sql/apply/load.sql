@@ -1,0 +1,48 @@
+-- The stored facts a batch must see before it can be folded: keys in (tenant numbers, ids), rows out.
+
+-- name: load_sales
+SELECT f.* FROM unnest($1::integer[], $2::bigint[]) k(tenant_id, id)
+JOIN {state}.sale f ON f.tenant_id = k.tenant_id AND f.id = k.id
+
+-- name: load_sales_by_item
+SELECT f.* FROM unnest($1::integer[], $2::bigint[]) k(tenant_id, id)
+JOIN {state}.sale f ON f.tenant_id = k.tenant_id AND f.item_ids @> ARRAY[k.id]
+
+-- name: load_sales_by_payment
+SELECT f.* FROM unnest($1::integer[], $2::bigint[]) k(tenant_id, id)
+JOIN {state}.sale f ON f.tenant_id = k.tenant_id AND f.payment_ids @> ARRAY[k.id]
+
+-- name: load_movements
+SELECT f.tenant_id, f.block, f.ids, f.products, f.quantities FROM unnest($1::integer[], $2::bigint[]) k(tenant_id, block)
+JOIN {state}.stock_movement f ON f.tenant_id = k.tenant_id AND f.block = k.block
+
+-- name: load_batches
+SELECT f.tenant_id, f.id, f.product_id, f.quantity FROM unnest($1::integer[], $2::bigint[]) k(tenant_id, id)
+JOIN {state}.batch f ON f.tenant_id = k.tenant_id AND f.id = k.id
+
+-- name: load_reservations
+SELECT f.tenant_id, f.id, f.product_id, f.quantity FROM unnest($1::integer[], $2::bigint[]) k(tenant_id, id)
+JOIN {state}.reservation f ON f.tenant_id = k.tenant_id AND f.id = k.id
+
+-- name: load_credit_payments
+SELECT f.tenant_id, f.id, f.customer_id, f.amount, f.created_at, f.day FROM unnest($1::integer[], $2::bigint[]) k(tenant_id, id)
+JOIN {state}.credit_payment f ON f.tenant_id = k.tenant_id AND f.id = k.id
+
+-- name: load_sessions
+SELECT f.tenant_id, f.id, f.opened_day, f.closed_day FROM unnest($1::integer[], $2::bigint[]) k(tenant_id, id)
+JOIN {state}.session f ON f.tenant_id = k.tenant_id AND f.id = k.id
+
+-- name: load_stock_limits
+SELECT f.tenant_id, f.id, f.product_id, f.min_quantity, f.max_quantity, f.track_inventory
+FROM unnest($1::integer[], $2::bigint[]) k(tenant_id, id)
+JOIN {state}.stock_limits f ON f.tenant_id = k.tenant_id AND f.id = k.id
+
+-- name: load_pricing
+SELECT f.tenant_id, f.id, f.product_id, f.cost_price, f.sale_price
+FROM unnest($1::integer[], $2::bigint[]) k(tenant_id, id)
+JOIN {state}.pricing f ON f.tenant_id = k.tenant_id AND f.id = k.id
+
+-- name: load_pricing_of_products
+SELECT f.tenant_id, f.id, f.product_id, f.cost_price, f.sale_price
+FROM unnest($1::integer[], $2::bigint[]) k(tenant_id, product_id)
+JOIN {state}.pricing f ON f.tenant_id = k.tenant_id AND f.product_id = k.product_id

@@ -1,0 +1,31 @@
+-- The position: moved only by the writer that knows where it stood.
+
+-- name: read_position
+SELECT slot, source_database, system_identifier, timeline, lsn FROM {state}.position
+
+-- name: create_position
+INSERT INTO {state}.position (slot, source_database, system_identifier, timeline, lsn) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (only_row) DO UPDATE SET
+  slot = excluded.slot, source_database = excluded.source_database, system_identifier = excluded.system_identifier,
+  timeline = excluded.timeline, lsn = excluded.lsn, committed_at = NULL, updated_at = now()
+
+-- name: move_position
+UPDATE {state}.position SET lsn = $2, committed_at = coalesce($3, committed_at), updated_at = now() WHERE lsn = $1
+RETURNING lsn
+
+-- name: read_tenants
+SELECT t.id, t.tenant, t.time_zone, t.stock_source, t.definitions, t.horizon, t.today, t.floor_lsn, r.state, r.name
+FROM {state}.tenant t JOIN {reports}.tenant r ON r.tenant = t.tenant ORDER BY t.tenant
+
+-- name: put_tenant
+WITH r AS (
+  INSERT INTO {reports}.tenant AS r (tenant, name, time_zone, state, message) VALUES ($1, $2, $3, $4, $5)
+  ON CONFLICT (tenant) DO UPDATE SET name = excluded.name, time_zone = excluded.time_zone, state = excluded.state,
+    message = excluded.message, updated_at = now()
+  WHERE (r.name, r.time_zone, r.state, r.message) IS DISTINCT FROM (excluded.name, excluded.time_zone, excluded.state, excluded.message))
+SELECT 1
+
+-- name: put_settings
+INSERT INTO {state}.settings (window_days, recency_days, frequency, monetary) VALUES ($1, $2, $3, $4)
+ON CONFLICT (only_row) DO UPDATE SET window_days = excluded.window_days, recency_days = excluded.recency_days,
+  frequency = excluded.frequency, monetary = excluded.monetary

@@ -1,0 +1,85 @@
+-- A tenant as a whole: registered, emptied, filled by the first copy, rolled on to a new day.
+
+-- name: register_tenant
+INSERT INTO {state}.tenant AS t (tenant, time_zone, stock_source, definitions, horizon, today, floor_lsn)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
+ON CONFLICT (tenant) DO UPDATE SET time_zone = excluded.time_zone, stock_source = excluded.stock_source,
+  definitions = excluded.definitions, horizon = greatest(t.horizon, excluded.horizon), today = excluded.today,
+  floor_lsn = excluded.floor_lsn
+RETURNING id
+
+-- name: clear_facts
+WITH a AS (DELETE FROM {state}.sale WHERE tenant_id = $1), b AS (DELETE FROM {state}.stock_movement WHERE tenant_id = $1),
+     c AS (DELETE FROM {state}.batch WHERE tenant_id = $1), d AS (DELETE FROM {state}.reservation WHERE tenant_id = $1),
+     e AS (DELETE FROM {state}.credit_payment WHERE tenant_id = $1), f AS (DELETE FROM {state}.session WHERE tenant_id = $1),
+     g AS (DELETE FROM {state}.pricing WHERE tenant_id = $1), h AS (DELETE FROM {state}.stock_limits WHERE tenant_id = $1)
+DELETE FROM {state}.customer WHERE tenant_id = $1
+
+-- name: synchronize_tenant
+UPDATE {reports}.tenant SET state = 'live', message = NULL, synchronized_at = $2, updated_at = now() WHERE tenant = $1
+
+-- The live customer rows of tenant $1 take the day that {state}.tenant says is today; yesterday's go, unless the weekly
+-- run kept them as history.
+-- name: begin_day
+UPDATE {state}.tenant SET today = $2 WHERE id = $1
+
+-- name: drop_live_customers
+DELETE FROM {reports}.customer_analytics r USING {state}.tenant t
+WHERE t.id = $1 AND r.tenant = t.tenant AND r.period_end = $2
+  AND NOT EXISTS (SELECT FROM {state}.kept_period k WHERE k.tenant_id = t.id AND k.period_end = r.period_end)
+
+-- name: show_dimension_products
+WITH gone AS (
+  UPDATE {reports}.product r SET deleted_at = now(), updated_at = now() FROM {state}.tenant t
+  WHERE t.id = $1 AND r.tenant = t.tenant AND r.deleted_at IS NULL
+    AND NOT EXISTS (SELECT FROM tillstream_product p WHERE p.id = r.product_id)
+)
+INSERT INTO {reports}.product AS r (tenant, product_id, name, sku, barcode, is_active)
+SELECT t.tenant, p.id, p.name, p.sku, p.barcode, p.is_active FROM tillstream_product p, {state}.tenant t WHERE t.id = $1
+ON CONFLICT (tenant, product_id) DO UPDATE SET
+  name = excluded.name, sku = excluded.sku, barcode = excluded.barcode, is_active = excluded.is_active,
+  deleted_at = NULL, updated_at = now()
+WHERE (r.name, r.sku, r.barcode, r.is_active, r.deleted_at)
+      IS DISTINCT FROM (excluded.name, excluded.sku, excluded.barcode, excluded.is_active, NULL)
+
+-- name: show_dimension_customers
+WITH gone AS (
+  UPDATE {reports}.customer r SET deleted_at = now(), updated_at = now() FROM {state}.tenant t
+  WHERE t.id = $1 AND r.tenant = t.tenant AND r.deleted_at IS NULL
+    AND NOT EXISTS (SELECT FROM {state}.customer c WHERE c.tenant_id = $1 AND c.id = r.customer_id)
+)
+INSERT INTO {reports}.customer AS r (tenant, customer_id, full_name, phone, customer_type, is_active)
+SELECT v.tenant, v.customer_id, v.full_name, v.phone, v.customer_type, v.is_active
+FROM {state}.customer_dimension v WHERE v.tenant_id = $1
+ON CONFLICT (tenant, customer_id) DO UPDATE SET
+  full_name = excluded.full_name, phone = excluded.phone, customer_type = excluded.customer_type,
+  is_active = excluded.is_active, deleted_at = NULL, updated_at = now()
+WHERE (r.full_name, r.phone, r.customer_type, r.is_active, r.deleted_at)
+      IS DISTINCT FROM (excluded.full_name, excluded.phone, excluded.customer_type, excluded.is_active, NULL)
+
+-- Rows with values that no report can hold, by table and key. NaN compares greater than every number.
+-- name: find_unusable
+SELECT 'sale', f.id FROM {state}.sale f
+WHERE f.tenant_id = $1
+  AND (NOT (f.total BETWEEN -1e16 AND 1e16 AND f.discount BETWEEN -1e16 AND 1e16 AND f.tax BETWEEN -1e16 AND 1e16)
+       OR NOT isfinite(f.completed_at)
+       OR EXISTS (SELECT FROM unnest(f.item_quantities || f.item_prices || f.item_totals || f.item_costs || f.payment_amounts) v
+                  WHERE v NOT BETWEEN -1e16 AND 1e16))
+UNION ALL
+SELECT 'stock_movement', m.id FROM {state}.stock_movement b, unnest(b.ids, b.quantities) m(id, quantity)
+WHERE b.tenant_id = $1 AND m.quantity NOT BETWEEN -1e16 AND 1e16
+UNION ALL SELECT 'batch', id FROM {state}.batch WHERE tenant_id = $1 AND quantity NOT BETWEEN -1e16 AND 1e16
+UNION ALL SELECT 'reservation', id FROM {state}.reservation WHERE tenant_id = $1 AND quantity NOT BETWEEN -1e16 AND 1e16
+UNION ALL SELECT 'customer_transaction', id FROM {state}.credit_payment
+          WHERE tenant_id = $1 AND (amount NOT BETWEEN -1e16 AND 1e16 OR NOT isfinite(created_at))
+UNION ALL SELECT 'session', id FROM {state}.session
+          WHERE tenant_id = $1 AND (NOT isfinite(opened_day) OR NOT isfinite(closed_day))
+UNION ALL SELECT 'pricing', id FROM {state}.pricing
+          WHERE tenant_id = $1 AND NOT (cost_price BETWEEN -1e16 AND 1e16 AND sale_price BETWEEN -1e16 AND 1e16)
+UNION ALL SELECT 'stock_limits', id FROM {state}.stock_limits
+          WHERE tenant_id = $1 AND NOT (min_quantity BETWEEN -1e16 AND 1e16 AND coalesce(max_quantity, 0) BETWEEN -1e16 AND 1e16)
+LIMIT 5
+
+-- name: analyze
+ANALYZE {state}.sale, {state}.credit_payment, {state}.product_day, {state}.customer_day, {state}.customer_total, {state}.stock,
+        {state}.pricing, {state}.stock_limits, {state}.daily, {reports}.product

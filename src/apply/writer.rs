@@ -1,0 +1,124 @@
+//! One session on the target that holds the writer's lock.
+
+use std::time::{Duration, Instant};
+
+use tokio_postgres::Client;
+
+use super::batch::{Batch, Step};
+use super::statements::Statements;
+use super::{ApplyError, load, write};
+use crate::facts::working_set::Needs;
+use crate::lsn::Lsn;
+use crate::reports::{Deltas, Horizons};
+
+/// Writes batches. At most one exists per target: it holds a session lock there.
+pub struct Writer {
+    pub client: Client,
+    pub sql: Statements,
+    /// The first kept date of each tenant.
+    pub horizons: Horizons,
+    /// Where the stored position stands.
+    position: Lsn,
+    /// A source transaction larger than a batch is being written.
+    open: bool,
+}
+
+/// What a write came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Applied {
+    /// The stored position after it.
+    pub position: Lsn,
+    /// The target's WAL position after the commit: once that is flushed, `position` may be confirmed to the slot.
+    /// `None`: nothing was committed yet.
+    pub committed: Option<Lsn>,
+    pub changes: usize,
+    pub took: Duration,
+}
+
+/// Statements settled for the session: no query plan may depend on how many keys a batch happens to have.
+/// Commits do not wait for the disk; the position is confirmed to the slot only once they are on it.
+const SESSION: &str = "SET synchronous_commit = off; SET enable_seqscan = off; SET enable_mergejoin = off; \
+    SET jit = off; SET plan_cache_mode = force_generic_plan; SET max_parallel_workers_per_gather = 0; \
+    SET TimeZone = 'UTC'; SET idle_in_transaction_session_timeout = 0; SET statement_timeout = 0";
+
+/// The advisory lock of the writer of one state schema: its hash, in a class of our own.
+const LOCK: &str = "SELECT pg_try_advisory_lock(1953066092, hashtext($1))";
+
+impl Writer {
+    /// Takes the writer's lock on this session. `None`: another process holds it.
+    pub async fn lock(client: &Client, state_schema: &str) -> Result<bool, tokio_postgres::Error> {
+        client.query_one(LOCK, &[&state_schema]).await?.try_get(0)
+    }
+
+    /// A writer over a session that holds the lock. `position` is the stored one.
+    pub async fn new(client: Client, sql: Statements, position: Lsn, horizons: Horizons) -> Result<Writer, ApplyError> {
+        client.batch_execute(SESSION).await?;
+        Ok(Writer { client, sql, horizons, position, open: false })
+    }
+
+    pub fn position(&self) -> Lsn {
+        self.position
+    }
+
+    /// Writes one batch. With an end: everything of it is visible and the position stands there. Without: written
+    /// into the transaction that stays open.
+    ///
+    /// # Errors
+    /// After any error the transaction is rolled back; the caller reads on from [`Writer::position`].
+    pub async fn apply(&mut self, batch: Batch) -> Result<Applied, ApplyError> {
+        let result = self.try_apply(batch).await;
+        if result.is_err() {
+            self.open = false;
+            let _ = self.client.batch_execute("ROLLBACK").await;
+        }
+        result
+    }
+
+    async fn try_apply(&mut self, batch: Batch) -> Result<Applied, ApplyError> {
+        let started = Instant::now();
+        if !self.open {
+            self.client.batch_execute("BEGIN").await?;
+            self.open = true;
+        }
+        let mut changes = 0;
+        if !batch.steps.is_empty() {
+            let mut needs = Needs::default();
+            let mut fresh = !batch.continued;
+            for step in &batch.steps {
+                match step {
+                    Step::Change(tenant, change) => {
+                        changes += 1;
+                        needs.add(*tenant, change, fresh);
+                    }
+                    Step::Commit => fresh = true,
+                }
+            }
+            let mut set = load::working_set(&self.client, &self.sql, &mut needs).await?;
+            for step in batch.steps {
+                match step {
+                    Step::Change(tenant, change) => set.apply(tenant, change),
+                    Step::Commit => set.commit(),
+                }
+            }
+            set.commit();
+            let deltas = Deltas::of(&set, &self.horizons).map_err(|(tenant, e)| ApplyError::Refused(tenant, e))?;
+            write::batch(&self.client, &mut self.sql, &set, deltas, &self.horizons).await?;
+        }
+        let Some(end) = batch.end else {
+            return Ok(Applied { position: self.position, committed: None, changes, took: started.elapsed() });
+        };
+        self.sql.prepare(&self.client, &["move_position"]).await?;
+        let moved = self
+            .sql
+            .query(&self.client, "move_position", &[&self.position, &end.lsn, &end.committed_at])
+            .await?;
+        if moved.is_empty() {
+            return Err(ApplyError::Taken { expected: self.position });
+        }
+        self.client.batch_execute("COMMIT").await?;
+        self.open = false;
+        self.position = end.lsn;
+        let row = self.client.query_one("SELECT pg_current_wal_insert_lsn()", &[]).await?;
+        Ok(Applied { position: end.lsn, committed: Some(row.try_get(0)?), changes, took: started.elapsed() })
+    }
+}

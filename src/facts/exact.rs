@@ -1,0 +1,54 @@
+//! Decimal arithmetic that never rounds in silence.
+
+use rust_decimal::Decimal;
+
+/// A figure has more digits than 28: the store's numbers are beyond what the reports can hold exactly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a sum needs more than 28 digits to stay exact")]
+pub struct Inexact;
+
+/// `*sum += value`, exactly.
+pub fn add(sum: &mut Decimal, value: Decimal) -> Result<(), Inexact> {
+    let scale = sum.scale().max(value.scale());
+    let result = sum.checked_add(value).ok_or(Inexact)?;
+    if result.scale() < scale && !result.is_zero() {
+        return Err(Inexact);
+    }
+    *sum = result;
+    Ok(())
+}
+
+/// `a * b`, exactly.
+pub fn multiply(a: Decimal, b: Decimal) -> Result<Decimal, Inexact> {
+    let (a, b) = (a.normalize(), b.normalize());
+    let result = a.checked_mul(b).ok_or(Inexact)?;
+    if result.is_zero() && !a.is_zero() && !b.is_zero() {
+        return Err(Inexact);
+    }
+    if result.scale() < a.scale() + b.scale() && !result.is_zero() {
+        return Err(Inexact);
+    }
+    Ok(result)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn d(text: &str) -> Decimal {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn adds_and_multiplies_exactly_or_not_at_all() {
+        let mut sum = d("0.1");
+        add(&mut sum, d("0.2")).unwrap();
+        assert_eq!(sum, d("0.3"));
+        let mut sum = d("1000000000000000000000000000");
+        assert_eq!(add(&mut sum, d("0.001")), Err(Inexact));
+        assert_eq!(multiply(d("1.500"), d("2.00")).unwrap(), d("3"));
+        assert_eq!(multiply(d("0.000000000000001"), d("0.000000000000001")), Err(Inexact));
+        assert_eq!(multiply(d("99999999999999.999"), d("99999999999999.99")), Err(Inexact));
+    }
+}

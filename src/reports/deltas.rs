@@ -1,0 +1,154 @@
+//! Sums of differences by report key.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::facts::exact::{Inexact, add, multiply};
+use super::{customer_analytics, daily_sales, inventory, product_performance};
+use crate::domain::{BusinessDay, Money, Quantity, TenantId};
+use crate::facts::WorkingSet;
+use crate::facts::entity::Sale;
+
+/// The first kept date of each tenant: nothing is dated before it.
+pub type Horizons = HashMap<TenantId, BusinessDay>;
+
+/// Whether a contribution is put in or taken out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    Before,
+    After,
+}
+
+impl Side {
+    pub fn count(self) -> i64 {
+        match self {
+            Side::Before => -1,
+            Side::After => 1,
+        }
+    }
+
+    pub fn amount(self, amount: Money) -> Money {
+        match self {
+            Side::Before => -amount,
+            Side::After => amount,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DailyDelta {
+    pub sales: i64,
+    pub total: Money,
+    pub discount: Money,
+    pub tax: Money,
+    pub cash: Money,
+    pub card: Money,
+    pub credit: Money,
+    pub other: Money,
+    pub quantity: Quantity,
+    /// Distinct products, customers and first-time customers: known once the sums behind them are written.
+    pub products: i64,
+    pub customers: i64,
+    pub new_customers: i64,
+    pub refunds: i64,
+    pub refund_total: Money,
+    pub opened: i64,
+    pub closed: i64,
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ProductDelta {
+    pub lines: i64,
+    pub sales: i64,
+    pub quantity: Quantity,
+    pub revenue: Money,
+    pub price_sum: Money,
+    pub cost: Money,
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CustomerDayDelta {
+    pub sales: i64,
+    pub spent: Money,
+    pub credit_sales: i64,
+    pub credit: Money,
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CustomerTotalDelta {
+    pub sales: i64,
+    pub spent: Money,
+    pub credit: Money,
+    pub payments: i64,
+    pub paid: Money,
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct StockDelta {
+    pub on_hand: Quantity,
+    pub reserved: Quantity,
+}
+
+/// The effect of a batch on the sums.
+#[derive(Debug, Default, PartialEq)]
+pub struct Deltas {
+    pub daily: HashMap<(TenantId, BusinessDay), DailyDelta>,
+    pub product_day: HashMap<(TenantId, i64, BusinessDay), ProductDelta>,
+    pub customer_day: HashMap<(TenantId, i64, BusinessDay), CustomerDayDelta>,
+    pub customer_total: HashMap<(TenantId, i64), CustomerTotalDelta>,
+    pub stock: HashMap<(TenantId, i64), StockDelta>,
+    /// Rows to look at again though none of their sums may have moved (a price, a limit, the order of credit).
+    pub customers: HashSet<(TenantId, i64)>,
+    pub products: HashSet<(TenantId, i64)>,
+}
+
+impl Deltas {
+    /// The differences that a folded working set makes.
+    ///
+    /// # Errors
+    /// The tenant whose figures cannot be held exactly.
+    pub fn of(set: &WorkingSet, horizons: &Horizons) -> Result<Deltas, (TenantId, Inexact)> {
+        let mut deltas = Deltas::default();
+        for ((tenant, _), entry) in set.sales.iter().filter(|(_, entry)| entry.changed()) {
+            let horizon = horizons.get(tenant).copied().unwrap_or(BusinessDay::MIN);
+            for (side, sale) in [(Side::Before, &entry.before), (Side::After, &entry.after)] {
+                if let Some(sale) = sale {
+                    deltas.sale(*tenant, horizon, side, sale).map_err(|e| (*tenant, e))?;
+                }
+            }
+        }
+        inventory::stock(&mut deltas, set)?;
+        customer_analytics::payments(&mut deltas, set)?;
+        daily_sales::sessions(&mut deltas, set, horizons);
+        deltas.consolidate();
+        Ok(deltas)
+    }
+
+    fn sale(&mut self, tenant: TenantId, horizon: BusinessDay, side: Side, sale: &Sale) -> Result<(), Inexact> {
+        daily_sales::sale(self, tenant, horizon, side, sale)?;
+        product_performance::sale(self, tenant, horizon, side, sale)?;
+        customer_analytics::sale(self, tenant, side, sale)
+    }
+
+    /// Drops what came to nothing. What was touched stays touched where a sum behind it moved.
+    fn consolidate(&mut self) {
+        self.daily.retain(|_, delta| *delta != DailyDelta::default());
+        self.product_day.retain(|_, delta| *delta != ProductDelta::default());
+        self.customer_day.retain(|_, delta| *delta != CustomerDayDelta::default());
+        self.customer_total.retain(|_, delta| *delta != CustomerTotalDelta::default());
+        self.stock.retain(|_, delta| *delta != StockDelta::default());
+        self.customers.extend(self.customer_day.keys().map(|(tenant, customer, _)| (*tenant, *customer)));
+        self.customers.extend(self.customer_total.keys());
+        self.products.extend(self.product_day.keys().map(|(tenant, product, _)| (*tenant, *product)));
+        self.products.extend(self.stock.keys());
+    }
+}
+
+/// Σ quantity × unit cost of one line; an item that was never counted has no cost yet.
+pub(super) fn line_cost(quantity: Quantity, cost: Option<Money>) -> Result<Money, Inexact> {
+    cost.map_or(Ok(Money::ZERO), |cost| multiply(quantity, cost))
+}
+
+/// Adds a signed amount to a sum.
+pub(super) fn put(sum: &mut Money, side: Side, amount: Money) -> Result<(), Inexact> {
+    add(sum, side.amount(amount))
+}
