@@ -108,10 +108,8 @@ impl Writer {
             return Ok(Applied { position: self.position, committed: None, changes, took: started.elapsed() });
         };
         self.sql.prepare(&self.client, &["move_position"]).await?;
-        let moved = self
-            .sql
-            .query(&self.client, "move_position", &[&self.position, &end.lsn, &end.committed_at])
-            .await?;
+        let moved =
+            self.sql.query(&self.client, "move_position", &[&self.position, &end.lsn, &end.committed_at]).await?;
         if moved.is_empty() {
             return Err(ApplyError::Taken { expected: self.position });
         }
