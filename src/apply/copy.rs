@@ -80,7 +80,15 @@ pub async fn store(
     let row = target
         .query_one(
             sql.text("register_tenant"),
-            &[&new.name, &scope.zone.name(), &stock_source, &new.definitions, &new.horizon, &new.today, &source.position],
+            &[
+                &new.name,
+                &scope.zone.name(),
+                &stock_source,
+                &new.definitions,
+                &new.horizon,
+                &new.today,
+                &source.position,
+            ],
         )
         .await
         .map_err(writing("the store's entry"))?;
@@ -160,7 +168,10 @@ async fn refuse_unusable(target: &Transaction<'_>, sql: &Statements, id: i32, na
     if bad.is_empty() {
         return Ok(());
     }
-    Err(CopyError::Unusable(format!("values that no report can hold (NaN, infinite, or 10^16 and more): {}", bad.join(", "))))
+    Err(CopyError::Unusable(format!(
+        "values that no report can hold (NaN, infinite, or 10^16 and more): {}",
+        bad.join(", ")
+    )))
 }
 
 /// Sums, then report rows and dimensions, of one tenant whose facts are there.
@@ -175,7 +186,9 @@ pub async fn build(target: &Transaction<'_>, sql: &Statements, id: i32) -> Resul
 
 /// The sums of one tenant whose facts are there and whose sums are not.
 pub async fn sums(target: &Transaction<'_>, sql: &Statements, id: i32) -> Result<(), tokio_postgres::Error> {
-    for statement in ["build_product_days", "build_customer_days", "build_customer_totals", "build_stock", "build_daily"] {
+    for statement in
+        ["build_product_days", "build_customer_days", "build_customer_totals", "build_stock", "build_daily"]
+    {
         target.execute(sql.text(statement), &[&id]).await?;
     }
     target.batch_execute(sql.text("analyze")).await
@@ -205,8 +218,13 @@ pub async fn show(
 
 /// Rows that the source's own statistics promise; 0 where it has none yet.
 async fn expected_rows(source: &Transaction<'_>, config: &Config, scope: &TenantScope) -> u64 {
-    let tables: Vec<&str> =
-        config.mapping.tables.iter().filter(|(kind, _)| scope.has.contains(kind)).map(|(_, t)| t.table.as_str()).collect();
+    let tables: Vec<&str> = config
+        .mapping
+        .tables
+        .iter()
+        .filter(|(kind, _)| scope.has.contains(kind))
+        .map(|(_, t)| t.table.as_str())
+        .collect();
     let query = "SELECT coalesce(sum(greatest(c.reltuples, 0)), 0)::bigint FROM pg_class c \
                  JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = ANY ($2)";
     let row = source.query_one(query, &[&scope.name, &tables]).await;
@@ -247,11 +265,8 @@ impl Progress {
 
 /// Opens a source transaction that sees what an exported snapshot sees.
 pub async fn inside<'a>(client: &'a mut Client, snapshot: &str) -> Result<Transaction<'a>, tokio_postgres::Error> {
-    let transaction = client
-        .build_transaction()
-        .isolation_level(tokio_postgres::IsolationLevel::RepeatableRead)
-        .start()
-        .await?;
+    let transaction =
+        client.build_transaction().isolation_level(tokio_postgres::IsolationLevel::RepeatableRead).start().await?;
     transaction.batch_execute(&format!("SET TRANSACTION SNAPSHOT '{}'", snapshot.replace('\'', "''"))).await?;
     Ok(transaction)
 }

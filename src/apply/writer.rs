@@ -109,10 +109,8 @@ impl Writer {
             return Ok(Applied { position: self.position, committed: None, changes, took: started.elapsed() });
         };
         self.sql.prepare(&self.client, &["move_position"]).await?;
-        let moved = self
-            .sql
-            .query(&self.client, "move_position", &[&self.position, &end.lsn, &end.committed_at])
-            .await?;
+        let moved =
+            self.sql.query(&self.client, "move_position", &[&self.position, &end.lsn, &end.committed_at]).await?;
         if moved.is_empty() {
             return Err(ApplyError::Taken { expected: self.position });
         }
@@ -170,9 +168,7 @@ impl Writer {
     /// # Errors
     /// As [`Writer::apply`].
     pub async fn flush(&mut self) -> Result<Lsn, ApplyError> {
-        self.client
-            .batch_execute("BEGIN; SET LOCAL synchronous_commit = on")
-            .await?;
+        self.client.batch_execute("BEGIN; SET LOCAL synchronous_commit = on").await?;
         self.sql.prepare(&self.client, &["move_position"]).await?;
         let none: Option<crate::domain::Instant> = None;
         self.sql.query(&self.client, "move_position", &[&self.position, &self.position, &none]).await?;

@@ -24,6 +24,20 @@ pub enum Outcome {
     DoesNotHold,
 }
 
+/// Writes a line to stdout. `println!` would panic when whoever reads has enough (`| head`).
+///
+/// # Errors
+/// What the system says; `main` takes a closed pipe for the end of a good run.
+pub fn say(line: impl std::fmt::Display) -> std::io::Result<()> {
+    use std::io::Write;
+    writeln!(std::io::stdout(), "{line}")
+}
+
+/// The same for a command that changes something: that nobody reads on is no reason to stop half-way.
+pub fn tell(line: impl std::fmt::Display) {
+    let _ = say(line);
+}
+
 /// Runs the command.
 ///
 /// # Errors

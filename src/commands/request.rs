@@ -73,13 +73,8 @@ pub async fn ask(config: &Arc<Config>, kind: &str, arguments: Value) -> anyhow::
     }
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let progress = Progress::default();
-    let running = tokio::spawn(crate::engine::run(
-        Arc::clone(config),
-        Mode::Forever,
-        Clock::system(),
-        progress.clone(),
-        stopped,
-    ));
+    let running =
+        tokio::spawn(crate::engine::run(Arc::clone(config), Mode::Forever, Clock::system(), progress.clone(), stopped));
     while !progress.is_live() && !running.is_finished() {
         tokio::time::sleep(LOOK).await;
     }

@@ -31,7 +31,10 @@ pub async fn run(config: Config, args: &ResyncArgs) -> anyhow::Result<Outcome> {
     }
     let only = args.tenant.as_deref().map_or(String::new(), |t| format!(" WHERE tenant = {}", literal(t)));
     let changed = target
-        .execute(&format!("UPDATE {}.tenant SET state = 'copying', message = NULL{only}", ident(&config.target.schema)), &[])
+        .execute(
+            &format!("UPDATE {}.tenant SET state = 'copying', message = NULL{only}", ident(&config.target.schema)),
+            &[],
+        )
         .await?;
     if let (0, Some(tenant)) = (changed, &args.tenant) {
         anyhow::bail!("there is no store {tenant:?}; tillstream status lists them");

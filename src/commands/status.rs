@@ -163,7 +163,14 @@ fn screen(status: &Status) -> String {
     let _ = writeln!(out, "slot         {slot}, keeps {retained} of WAL");
     for store in &status.stores {
         let text = |key: &str| store[key].as_str().unwrap_or("").to_string();
-        let _ = writeln!(out, "store        {:<24} {:<12} {:<20} {}", text("tenant"), text("state"), text("time_zone"), text("name"));
+        let _ = writeln!(
+            out,
+            "store        {:<24} {:<12} {:<20} {}",
+            text("tenant"),
+            text("state"),
+            text("time_zone"),
+            text("name")
+        );
     }
     for job in &status.jobs {
         let _ = writeln!(out, "job          {job}");

@@ -92,7 +92,9 @@ impl Found {
         let stores = self.tenants;
         match (self.differences, self.left) {
             (0, _) => writeln!(out, "every row of {stores} stores is right at {}", self.position)?,
-            (n, None) => writeln!(out, "{n} differences at {}; tillstream verify --repair puts the rows right", self.position)?,
+            (n, None) => {
+                writeln!(out, "{n} differences at {}; tillstream verify --repair puts the rows right", self.position)?
+            }
             (n, Some(0)) => writeln!(out, "{n} differences at {}; all repaired", self.position)?,
             (n, Some(left)) => writeln!(
                 out,
@@ -133,7 +135,8 @@ async fn compare(config: &Arc<Config>, args: &VerifyArgs, list: bool) -> anyhow:
             found.skipped.push(format!("{} ({state})", store.schema));
             continue;
         };
-        let scope = TenantScope { tenant_id: r.id, today: r.today, horizon: r.horizon, ..prepare::scope(config, store) };
+        let scope =
+            TenantScope { tenant_id: r.id, today: r.today, horizon: r.horizon, ..prepare::scope(config, store) };
         let mut listed = Vec::new();
         let mut sink = |difference: Difference| {
             if list && !args.json {
@@ -189,7 +192,8 @@ async fn stand(config: &Arc<Config>) -> anyhow::Result<Standing> {
 }
 
 async fn snapshot(config: &Config) -> Result<ExportedSnapshot, crate::source::SourceError> {
-    let settings = config.source.connection.replication(&config.source.slot, &config.source.publication, "tillstream verify");
+    let settings =
+        config.source.connection.replication(&config.source.slot, &config.source.publication, "tillstream verify");
     ExportedSnapshot::create(settings).await
 }
 

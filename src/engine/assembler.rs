@@ -366,8 +366,10 @@ impl Assembler {
     pub fn has_reached(&self, limit: Lsn) -> bool {
         self.steps.is_empty()
             && self.transaction.is_none()
-            && (self.received >= limit || self.kept_back.as_ref().is_some_and(|event| {
-                matches!(event, StreamEvent::Begin { final_lsn, .. } if *final_lsn >= limit)
-            }))
+            && (self.received >= limit
+                || self
+                    .kept_back
+                    .as_ref()
+                    .is_some_and(|event| matches!(event, StreamEvent::Begin { final_lsn, .. } if *final_lsn >= limit)))
     }
 }

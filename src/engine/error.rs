@@ -43,10 +43,11 @@ impl EngineError {
             EngineError::Source(e) => e.kind().is_retryable(),
             EngineError::Apply(ApplyError::Database(e)) | EngineError::Database(e) => lost_connection(e),
             EngineError::Copy(e) => e.is_transient(),
-            EngineError::Publication(PublicationError::Server { source, .. }) | EngineError::Slot(SlotError::Server(source)) => {
-                lost_connection(source)
+            EngineError::Publication(PublicationError::Server { source, .. })
+            | EngineError::Slot(SlotError::Server(source)) => lost_connection(source),
+            EngineError::Publication(PublicationError::Locked { .. }) | EngineError::Slot(SlotError::InUse { .. }) => {
+                true
             }
-            EngineError::Publication(PublicationError::Locked { .. }) | EngineError::Slot(SlotError::InUse { .. }) => true,
             EngineError::Migrate(MigrateError::Server { source, .. }) => lost_connection(source),
             _ => false,
         }
@@ -69,5 +70,7 @@ impl EngineError {
 pub fn lost_connection(error: &tokio_postgres::Error) -> bool {
     error.is_closed()
         || error.code().is_none()
-        || error.code().is_some_and(|c| ["08", "40", "53", "57", "55P03"].iter().any(|class| c.code().starts_with(class)))
+        || error
+            .code()
+            .is_some_and(|c| ["08", "40", "53", "57", "55P03"].iter().any(|class| c.code().starts_with(class)))
 }

@@ -30,7 +30,12 @@ pub enum Decision {
 }
 
 /// Decides from what is stored and what the source says.
-pub fn decide(stored: Option<&StoredPosition>, slot: Option<&SlotInfo>, source: &Identity, slot_name: &str) -> Decision {
+pub fn decide(
+    stored: Option<&StoredPosition>,
+    slot: Option<&SlotInfo>,
+    source: &Identity,
+    slot_name: &str,
+) -> Decision {
     let Some(stored) = stored else {
         return match slot {
             None => Decision::CreateSlot,

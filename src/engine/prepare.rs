@@ -63,7 +63,10 @@ pub async fn identity(source: &Client) -> Result<Identity, EngineError> {
     })
 }
 
-pub async fn stored_position(target: &Client, sql: &Statements) -> Result<Option<StoredPosition>, tokio_postgres::Error> {
+pub async fn stored_position(
+    target: &Client,
+    sql: &Statements,
+) -> Result<Option<StoredPosition>, tokio_postgres::Error> {
     let row = target.query_opt(sql.text("read_position"), &[]).await?;
     row.map(|row| {
         Ok(StoredPosition {
@@ -77,7 +80,13 @@ pub async fn stored_position(target: &Client, sql: &Statements) -> Result<Option
     .transpose()
 }
 
-async fn store_position(target: &Client, sql: &Statements, config: &Config, source: &Identity, lsn: Lsn) -> Result<(), EngineError> {
+async fn store_position(
+    target: &Client,
+    sql: &Statements,
+    config: &Config,
+    source: &Identity,
+    lsn: Lsn,
+) -> Result<(), EngineError> {
     let timeline = i32::try_from(source.timeline).unwrap_or(i32::MAX);
     target
         .execute(
@@ -89,7 +98,10 @@ async fn store_position(target: &Client, sql: &Statements, config: &Config, sour
 }
 
 /// Stores that the target knows, by name.
-pub async fn registered(target: &Client, sql: &Statements) -> Result<BTreeMap<String, Registered>, tokio_postgres::Error> {
+pub async fn registered(
+    target: &Client,
+    sql: &Statements,
+) -> Result<BTreeMap<String, Registered>, tokio_postgres::Error> {
     let rows = target.query(sql.text("read_tenants"), &[]).await?;
     rows.iter()
         .map(|row| {
@@ -305,7 +317,11 @@ async fn copy_new(
             Some(snapshot) => snapshot,
             None => {
                 tracing::info!("waiting for the transactions that are running at the source, for an exact snapshot");
-                let settings = config.source.connection.replication(&config.source.slot, &config.source.publication, "tillstream copy");
+                let settings = config.source.connection.replication(
+                    &config.source.slot,
+                    &config.source.publication,
+                    "tillstream copy",
+                );
                 snapshot.insert(ExportedSnapshot::create(settings).await?)
             }
         };
@@ -347,7 +363,12 @@ async fn copy_one(
 }
 
 /// The registered stores that are there, with their tables.
-async fn load_stores(config: &Config, target: &Client, sql: &Statements, found: &[StoreTables]) -> Result<Stores, EngineError> {
+async fn load_stores(
+    config: &Config,
+    target: &Client,
+    sql: &Statements,
+    found: &[StoreTables],
+) -> Result<Stores, EngineError> {
     let known = registered(target, sql).await?;
     let mut stores = Stores::default();
     for store in found {

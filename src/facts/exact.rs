@@ -53,7 +53,9 @@ mod tests {
         let mut sum = d("0.1");
         add(&mut sum, d("0.2")).unwrap();
         assert_eq!(sum, d("0.3"));
-        for (a, b, expected) in [("0.00", "5", "5"), ("5", "0.00", "5"), ("1.50", "-1.50", "0"), ("10.5", "-0.25", "10.25")] {
+        for (a, b, expected) in
+            [("0.00", "5", "5"), ("5", "0.00", "5"), ("1.50", "-1.50", "0"), ("10.5", "-0.25", "10.25")]
+        {
             let mut sum = d(a);
             add(&mut sum, d(b)).unwrap();
             assert_eq!(sum, d(expected));

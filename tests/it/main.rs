@@ -6,6 +6,7 @@ mod oracle;
 mod replay;
 mod server;
 mod settings;
+mod setup;
 mod shop;
 mod verify_sql;
 mod view;
