@@ -10,7 +10,6 @@ use tokio_postgres::{Client, NoTls};
 
 use super::tls;
 use crate::config::{Connection, SslMode, TlsSettings};
-use crate::sql::ident;
 
 /// What values look like must not depend on how a role or the server is set up.
 const SESSION: &str = "-c DateStyle=ISO,YMD -c IntervalStyle=postgres -c extra_float_digits=3 -c TimeZone=UTC";
