@@ -1,7 +1,7 @@
 -- The sums of some days again from the base facts: what differs is put right, and comes back as keys (at most 1000) with
 -- the number of all keys that differed. A row of zeros and no row are the same. Tenant $1, days $2 to $3; nothing is
 -- built before the horizon. The report rows follow through the days_ and all_ keys of keys.sql.
--- Order: recompute_customers, recompute_product_days, recompute_daily: the last counts by the others' sums.
+-- recompute_daily comes after recompute_customers: it takes new customers from their sums.
 
 -- name: recompute_product_days
 WITH fresh AS (
@@ -105,9 +105,10 @@ WITH sales AS MATERIALIZED (
 )
 SELECT kept_day AS day, count(*) OVER () AS differing FROM differs ORDER BY kept_day LIMIT 1000
 
--- All days of all customers: first and last purchase are for life. Where it finds something, recompute_daily has to look
--- at all days: somebody's first day may have moved.
--- name: recompute_customers
+-- Customers of tenant $1 whose sums are not those of the facts, over all days: first and last purchase are for life. Reads
+-- only, and facts and sums are committed together: run it on a session beside the writer's, so that the stream goes on.
+-- Where it finds something, somebody's first day may have moved too: recompute_daily over all days kept.
+-- name: differing_customers
 WITH fresh AS MATERIALIZED (
   SELECT f.customer_id, f.day, count(*) AS sales, sum(f.total) AS spent, count(f.credit) AS credit_sales,
          coalesce(sum(f.credit), 0) AS credit
@@ -115,42 +116,58 @@ WITH fresh AS MATERIALIZED (
   WHERE f.tenant_id = $1 AND f.status = 'c' AND f.day IS NOT NULL AND f.customer_id IS NOT NULL
   GROUP BY 1, 2
 ), totals AS (
-  SELECT customer_id, coalesce(d.sales, 0) AS sales, coalesce(d.spent, 0) AS spent, coalesce(d.credit, 0) AS credit,
-         coalesce(p.payments, 0) AS payments, coalesce(p.paid, 0) AS paid, d.first_day
+  SELECT customer_id, d.sales, d.spent, d.credit, p.payments, p.paid, d.first_day
   FROM (SELECT customer_id, sum(sales)::bigint AS sales, sum(spent) AS spent, sum(credit) AS credit, min(day) AS first_day
         FROM fresh GROUP BY 1) d
   FULL JOIN (SELECT customer_id, count(*) AS payments, sum(amount) AS paid
              FROM {state}.credit_payment WHERE tenant_id = $1 GROUP BY 1) p USING (customer_id)
-), day_differs AS MATERIALIZED (
-  SELECT customer_id, day, f.sales, f.spent, f.credit_sales, f.credit
-  FROM fresh f FULL JOIN (SELECT * FROM {state}.customer_day WHERE tenant_id = $1) k USING (customer_id, day)
-  WHERE (coalesce(f.sales, 0), coalesce(f.spent, 0), coalesce(f.credit_sales, 0), coalesce(f.credit, 0))
-        <> (coalesce(k.sales, 0), coalesce(k.spent, 0), coalesce(k.credit_sales, 0), coalesce(k.credit, 0))
-), total_differs AS MATERIALIZED (
-  SELECT customer_id, f.sales, f.spent, f.credit, f.payments, f.paid, f.first_day
-  FROM totals f FULL JOIN (SELECT * FROM {state}.customer_total WHERE tenant_id = $1) k USING (customer_id)
-  WHERE (coalesce(f.sales, 0), coalesce(f.spent, 0), coalesce(f.credit, 0), coalesce(f.payments, 0), coalesce(f.paid, 0))
-        <> (coalesce(k.sales, 0), coalesce(k.spent, 0), coalesce(k.credit, 0), coalesce(k.payments, 0), coalesce(k.paid, 0))
-     OR f.first_day IS DISTINCT FROM k.first_day
-), gone_days AS (
-  DELETE FROM {state}.customer_day c USING day_differs d
-  WHERE c.tenant_id = $1 AND c.customer_id = d.customer_id AND c.day = d.day AND d.sales IS NULL
-), put_days AS (
+)
+SELECT customer_id
+FROM fresh f FULL JOIN (SELECT * FROM {state}.customer_day WHERE tenant_id = $1) k USING (customer_id, day)
+WHERE (coalesce(f.sales, 0), coalesce(f.spent, 0), coalesce(f.credit_sales, 0), coalesce(f.credit, 0))
+      <> (coalesce(k.sales, 0), coalesce(k.spent, 0), coalesce(k.credit_sales, 0), coalesce(k.credit, 0))
+UNION
+SELECT customer_id
+FROM totals f FULL JOIN (SELECT * FROM {state}.customer_total WHERE tenant_id = $1) k USING (customer_id)
+WHERE (coalesce(f.sales, 0), coalesce(f.spent, 0), coalesce(f.credit, 0), coalesce(f.payments, 0), coalesce(f.paid, 0))
+      <> (coalesce(k.sales, 0), coalesce(k.spent, 0), coalesce(k.credit, 0), coalesce(k.payments, 0), coalesce(k.paid, 0))
+   OR f.first_day IS DISTINCT FROM k.first_day
+ORDER BY customer_id
+
+-- The sums of customers $2 of tenant $1 anew, whatever they say now. Reads every sale of the tenant: give it many at once.
+-- name: recompute_customers
+WITH k AS (SELECT DISTINCT customer_id FROM unnest($2::bigint[]) k(customer_id)),
+fresh AS MATERIALIZED (
+  SELECT f.customer_id, f.day, count(*) AS sales, sum(f.total) AS spent, count(f.credit) AS credit_sales,
+         coalesce(sum(f.credit), 0) AS credit
+  FROM k JOIN {state}.sale f ON f.customer_id = k.customer_id
+  WHERE f.tenant_id = $1 AND f.status = 'c' AND f.day IS NOT NULL
+  GROUP BY 1, 2
+), gone AS (
+  DELETE FROM {state}.customer_day c USING k
+  WHERE c.tenant_id = $1 AND c.customer_id = k.customer_id
+    AND NOT EXISTS (SELECT FROM fresh f WHERE f.customer_id = c.customer_id AND f.day = c.day)
+), days AS (
   INSERT INTO {state}.customer_day (tenant_id, customer_id, day, sales, spent, credit_sales, credit)
-  SELECT $1, d.* FROM day_differs d WHERE d.sales IS NOT NULL
+  SELECT $1, f.* FROM fresh f
   ON CONFLICT (tenant_id, customer_id, day) DO UPDATE SET
     sales = excluded.sales, spent = excluded.spent, credit_sales = excluded.credit_sales, credit = excluded.credit
-), put_totals AS (
-  -- A customer without facts keeps a row of zeros: the next run of all_customer_analytics takes the live row away by it.
+), totals AS (
+  -- A customer without facts keeps a row of zeros: by it the live row is found and taken away.
   INSERT INTO {state}.customer_total (tenant_id, customer_id, sales, spent, credit, payments, paid, first_day)
-  SELECT $1, d.customer_id, coalesce(d.sales, 0), coalesce(d.spent, 0), coalesce(d.credit, 0), coalesce(d.payments, 0),
-         coalesce(d.paid, 0), d.first_day FROM total_differs d
+  SELECT $1, k.customer_id, coalesce(d.sales, 0), coalesce(d.spent, 0), coalesce(d.credit, 0), coalesce(p.payments, 0),
+         coalesce(p.paid, 0), d.first_day
+  FROM k
+  LEFT JOIN (SELECT customer_id, sum(sales)::bigint AS sales, sum(spent) AS spent, sum(credit) AS credit, min(day) AS first_day
+             FROM fresh GROUP BY 1) d ON d.customer_id = k.customer_id
+  LEFT JOIN LATERAL (SELECT count(*) AS payments, sum(o.amount) AS paid FROM {state}.credit_payment o
+                     WHERE o.tenant_id = $1 AND o.customer_id = k.customer_id) p ON true
   ON CONFLICT (tenant_id, customer_id) DO UPDATE SET
     sales = excluded.sales, spent = excluded.spent, credit = excluded.credit, payments = excluded.payments,
     paid = excluded.paid, first_day = excluded.first_day
+  RETURNING 1
 )
-SELECT customer_id, count(*) OVER () AS differing
-FROM (SELECT customer_id FROM day_differs UNION SELECT customer_id FROM total_differs) d ORDER BY customer_id LIMIT 1000
+SELECT count(*) AS changed FROM totals
 
 -- name: recompute_stock
 WITH fresh AS (

@@ -15,11 +15,14 @@ SELECT max(customer_id) AS last FROM (
 -- weekly run keeps day $2 as history.
 -- name: roll_unchanged
 WITH t AS MATERIALIZED (
-  SELECT t.tenant, t.today, t.today - s.window_days AS start, s.recency_days AS days, s.window_days AS window,
+  SELECT t.tenant, t.today, t.today - s.window_days AS start, s.recency_days AS days,
+         -- The days that leave or enter the window's two ends.
+         least(t.today, $2) - s.window_days AS tail_from, greatest(t.today, $2) - s.window_days - 1 AS tail_to,
+         least(t.today, $2) + 1 AS head_from, greatest(t.today, $2) AS head_to,
          EXISTS (SELECT FROM {state}.kept_period k WHERE k.tenant_id = t.id AND k.period_end = $2) AS kept
   FROM {state}.tenant t, {state}.settings s WHERE t.id = $1 AND t.today <> $2
 ), v AS MATERIALIZED (
-  SELECT o.*, x.recency AS new_recency, x.r AS new_r
+  SELECT o.ctid AS place, o.*, x.recency AS new_recency, x.r AS new_r
   FROM {state}.customer_total c CROSS JOIN t
   JOIN {reports}.customer_analytics o ON o.tenant = t.tenant AND o.customer_id = c.customer_id AND o.period_end = $2
   CROSS JOIN LATERAL (
@@ -28,9 +31,9 @@ WITH t AS MATERIALIZED (
     FROM (SELECT greatest(t.today - o.last_purchase_date, 0) AS recency OFFSET 0) y OFFSET 0) x
   WHERE c.tenant_id = $1 AND c.customer_id > $3 AND c.customer_id <= $4 AND c.sales > 0
     AND NOT EXISTS (SELECT FROM {state}.customer_day d WHERE d.tenant_id = $1 AND d.customer_id = c.customer_id
-                    AND d.day BETWEEN least(t.today, $2) - t.window AND greatest(t.today, $2) - t.window - 1)
+                    AND d.day BETWEEN (SELECT tail_from FROM t) AND (SELECT tail_to FROM t))
     AND NOT EXISTS (SELECT FROM {state}.customer_day d WHERE d.tenant_id = $1 AND d.customer_id = c.customer_id
-                    AND d.day BETWEEN least(t.today, $2) + 1 AND greatest(t.today, $2))
+                    AND d.day BETWEEN (SELECT head_from FROM t) AND (SELECT head_to FROM t))
     AND NOT EXISTS (SELECT FROM {reports}.customer_analytics n
                     WHERE n.tenant = t.tenant AND n.customer_id = c.customer_id AND n.period_end = t.today)
 ), moved AS (
@@ -39,7 +42,7 @@ WITH t AS MATERIALIZED (
     rfm_score = (v.new_r + v.f_score + v.m_score) / 3, segment = {state}.segment(v.new_r, v.f_score, v.m_score),
     created_at = now(), updated_at = now()
   FROM v, t
-  WHERE NOT t.kept AND r.tenant = v.tenant AND r.customer_id = v.customer_id AND r.period_end = v.period_end
+  WHERE NOT t.kept AND r.ctid = v.place
   RETURNING 1
 ), copied AS (
   INSERT INTO {reports}.customer_analytics (
