@@ -4,6 +4,8 @@ pub mod check;
 pub mod drop;
 pub mod grants;
 pub mod init;
+pub mod jobs;
+pub mod recalculate;
 mod request;
 pub mod resync;
 pub mod run;
@@ -51,9 +53,9 @@ pub async fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Run(args) => run::run(config(global)?, &args).await,
         Command::Status(args) => status::run(config(global)?, &args).await,
         Command::Verify(args) => verify::run(config(global)?, &args).await,
-        Command::Recalculate(_) => pending(),
+        Command::Recalculate(args) => recalculate::run(config(global)?, &args).await,
         Command::Resync(args) => resync::run(config(global)?, &args).await,
-        Command::Jobs(_) => pending(),
+        Command::Jobs(args) => jobs::run(config(global)?, args).await,
         Command::Demo(_) => pending(),
         Command::Man => {
             clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout())?;
