@@ -1,6 +1,7 @@
 //! One file per command. A command returns what it found out; only `main` knows exit codes.
 
 pub mod check;
+pub mod demo;
 pub mod drop;
 pub mod grants;
 pub mod init;
@@ -54,7 +55,7 @@ pub async fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Recalculate(_) => pending(),
         Command::Resync(args) => resync::run(config(global)?, &args).await,
         Command::Jobs(_) => pending(),
-        Command::Demo(_) => pending(),
+        Command::Demo(args) => demo::run(&args).await,
         Command::Man => {
             clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout())?;
             Ok(Outcome::Done)
