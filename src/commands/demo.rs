@@ -24,7 +24,7 @@ use crate::demo::pos;
 use crate::demo::postgres::{Postgres, StartOptions};
 use crate::demo::replay::{self, Log};
 use crate::demo::scene::{Done, Place, Scene};
-use crate::demo::show::Show;
+use crate::demo::show::{self, Show};
 use crate::domain::Money;
 use crate::sql::ident;
 
@@ -92,13 +92,21 @@ async fn play(
         };
         let _ = unless(stop, time).await;
     };
-    let done = show.during(running.until(enough)).await??;
+    let done = show.during(running.until(enough)).await.map_err(shown)??;
     let caught_up = show.meter.caught_up();
-    show.during(caught_up).await??;
-    let daemon = show.end().await?;
+    show.during(caught_up).await.map_err(shown)??;
+    let daemon = show.end().await.map_err(shown)?;
     let outcome = verified(server, &config, &done).await;
     daemon.stop().await?;
     outcome
+}
+
+/// An output that nobody reads any more is to be seen as what it is: the end of a good run.
+fn shown(error: show::Error) -> anyhow::Error {
+    match error {
+        show::Error::Output(error) => error.into(),
+        other => other.into(),
+    }
 }
 
 /// Everything ready for the scene to begin.
