@@ -1,6 +1,7 @@
 //! One file per command. A command returns what it found out; only `main` knows exit codes.
 
 pub mod check;
+pub mod demo;
 pub mod drop;
 pub mod grants;
 pub mod init;
@@ -12,7 +13,7 @@ pub mod run;
 pub mod status;
 pub mod verify;
 
-use anyhow::{anyhow, bail};
+use anyhow::anyhow;
 use clap::CommandFactory;
 
 use crate::cli::{Cli, Command, Global};
@@ -56,7 +57,7 @@ pub async fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Recalculate(args) => recalculate::run(config(global)?, &args).await,
         Command::Resync(args) => resync::run(config(global)?, &args).await,
         Command::Jobs(args) => jobs::run(config(global)?, args).await,
-        Command::Demo(_) => pending(),
+        Command::Demo(args) => demo::run(&args).await,
         Command::Man => {
             clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout())?;
             Ok(Outcome::Done)
@@ -66,10 +67,6 @@ pub async fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
             Ok(Outcome::Done)
         }
     }
-}
-
-fn pending() -> anyhow::Result<Outcome> {
-    bail!("not available in this build yet")
 }
 
 /// The configuration the command line asks for.
