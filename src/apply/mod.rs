@@ -8,7 +8,9 @@
 //! this writer last left it. So a crash anywhere counts nothing twice, and a second writer cannot interleave.
 
 pub mod batch;
+pub mod copy;
 pub mod load;
+pub mod migrate;
 pub mod rows;
 pub mod statements;
 pub mod write;
@@ -31,7 +33,9 @@ pub enum ApplyError {
     #[error("{1}")]
     Refused(TenantId, Inexact),
     /// The stored position is not where this writer left it.
-    #[error("the stored position is no longer {expected}: another process wrote it; only one daemon may write these reports")]
+    #[error(
+        "the stored position is no longer {expected}: another process wrote it; only one daemon may write these reports"
+    )]
     Taken { expected: Lsn },
 }
 

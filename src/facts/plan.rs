@@ -151,6 +151,11 @@ impl Plan {
         Ok(Plan { tenant, kind, zone, words, table, columns })
     }
 
+    /// The table, as schema.table.
+    pub fn table(&self) -> &str {
+        &self.table
+    }
+
     /// # Errors
     /// A value that cannot be used (NaN, infinite, too large): the store has to be set aside.
     pub fn insert(&self, new: &Tuple<'_>) -> Result<Change, RowError> {
@@ -264,10 +269,9 @@ impl Plan {
                     },
                 ))
             }
-            TableKind::Session => Change::Session(op.of(
-                id,
-                Session { opened_day: self.day(row.instant(1)?), closed_day: self.day(row.instant(2)?) },
-            )),
+            TableKind::Session => Change::Session(
+                op.of(id, Session { opened_day: self.day(row.instant(1)?), closed_day: self.day(row.instant(2)?) }),
+            ),
             TableKind::Product => Change::Product(op.of(
                 id,
                 Box::new(Product {
@@ -302,9 +306,7 @@ impl Plan {
                     quantity: row.amount(3)?,
                 },
             )),
-            TableKind::Batch => {
-                Change::Batch(op.of(id, BatchRow { share: row.share(1, 2)?, active: row.flag(3)? }))
-            }
+            TableKind::Batch => Change::Batch(op.of(id, BatchRow { share: row.share(1, 2)?, active: row.flag(3)? })),
             TableKind::Reservation => Change::Reservation(op.of(
                 id,
                 ReservationRow {

@@ -9,3 +9,4 @@ pub mod journal;
 pub mod log_throttle;
 pub mod metrics;
 pub mod systemd;
+pub mod telemetry;

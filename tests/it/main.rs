@@ -1,0 +1,13 @@
+//! All integration tests, in one binary: they share one PostgreSQL server, with a database per test.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod harness;
+mod oracle;
+mod replay;
+mod server;
+mod settings;
+mod setup;
+mod shop;
+mod verify_sql;
+mod view;
+mod workload;
