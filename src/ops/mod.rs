@@ -10,3 +10,6 @@ pub mod log_throttle;
 pub mod metrics;
 pub mod systemd;
 pub mod telemetry;
+
+#[cfg(test)]
+mod deploy_tests;
