@@ -30,6 +30,9 @@ pub enum EngineError {
     Stream(#[from] StreamError),
     #[error("{}", apply::describe(.0))]
     Database(#[from] tokio_postgres::Error),
+    /// Another process holds the writer's lock, and this one is not to wait for it.
+    #[error("another tillstream writes these reports")]
+    Busy,
     /// Only a person can put it right; the message says how.
     #[error("{0}")]
     Definite(String),

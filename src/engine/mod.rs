@@ -167,7 +167,7 @@ async fn one_session(
     stop: watch::Receiver<bool>,
     failures: &mut u32,
 ) -> Result<Ended, EngineError> {
-    let target = lock(config).await?;
+    let Some(target) = lock(config, mode).await? else { return Ok(Ended::Stopped) };
     let prepared = prepare::prepare(config, target, clock).await?;
     let session = Session::open(Arc::clone(config), clock.clone(), prepared, mode, progress.clone()).await?;
     if *failures > 0 {
@@ -179,18 +179,35 @@ async fn one_session(
     session.run(stop).await
 }
 
-/// A session on the target that holds the writer's lock; waits for it as a standby.
-async fn lock(config: &Config) -> Result<tokio_postgres::Client, EngineError> {
+/// A session on the target that holds the writer's lock; waits for it as a standby. `None`: with [`Mode::Once`], when
+/// the one that holds it has caught up in our place.
+async fn lock(config: &Config, mode: Mode) -> Result<Option<tokio_postgres::Client>, EngineError> {
     let client = config.target_connection().connect("tillstream writer").await?;
-    let mut told = false;
+    let mut other = None;
     while !Writer::lock(&client, &config.state_schema()).await? {
-        if !std::mem::replace(&mut told, true) {
-            tracing::info!("another tillstream writes these reports; waiting as its standby");
+        if matches!(mode, Mode::UpTo(_)) {
+            return Err(EngineError::Busy);
+        }
+        let mark = match other {
+            Some(mark) => mark,
+            None => {
+                tracing::info!("another tillstream writes these reports; waiting as its standby");
+                *other.insert(match mode {
+                    Mode::Once => Some(mark(&config.source.connection.connect("tillstream").await?).await?),
+                    _ => None,
+                })
+            }
+        };
+        if let Some(mark) = mark {
+            let stored = prepare::stored_position(&client, &prepare::statements(config)).await;
+            if stored.is_ok_and(|stored| stored.is_some_and(|stored| stored.lsn >= mark)) {
+                return Ok(None);
+            }
         }
         tokio::time::sleep(STANDBY_LOOK).await;
     }
-    if told {
+    if other.is_some() {
         tracing::info!("the other one is gone: taking over");
     }
-    Ok(client)
+    Ok(Some(client))
 }
