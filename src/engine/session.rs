@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant as Moment};
 
+use pgwire_replication::ReplicationConfig;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
@@ -16,20 +17,25 @@ use super::confirm::Confirmations;
 use super::error::EngineError;
 use super::hold::Hold;
 use super::jobs::Jobs;
+use super::position::{Decision, decide};
 use super::prepare::Prepared;
-use super::{Mode, Progress};
+use super::{Mode, PREDECESSOR, PREDECESSOR_LOOK, Progress};
 use crate::apply::writer::Applied;
 use crate::apply::{ApplyError, Batch, Writer};
 use crate::config::Config;
 use crate::domain::TenantId;
 use crate::lsn::Lsn;
 use crate::source::catalog::{self, StoreTables};
-use crate::source::{Stream, StreamEvent};
+use crate::source::{Identity, SourceError, SourceErrorKind, Stream, StreamEvent, slot};
 
 /// How often the session looks at what is not an event: requests, durable positions, the calendar.
 const HEARTBEAT: Duration = Duration::from_millis(200);
 /// On an idle source the position is moved on at most this often.
 const IDLE_MOVE: Duration = Duration::from_secs(5);
+/// How long the databases may take to answer a question of the heartbeat.
+const ANSWER_LIMIT: Duration = Duration::from_secs(15);
+/// When a session breaks: how long the batch in hand may take to tell how it ended.
+const LAST_BATCH: Duration = Duration::from_secs(5);
 /// Events taken in a row before the loop looks around.
 const BURST: usize = 1024;
 
@@ -75,7 +81,7 @@ impl Session {
         mode: Mode,
         progress: Progress,
     ) -> Result<Session, EngineError> {
-        let Prepared { writer, source, stores, discovered } = prepared;
+        let Prepared { mut writer, stored, source, stores, discovered } = prepared;
         let until = match mode {
             Mode::Forever => None,
             // Our own commit in the source's WAL: when the stream has passed it, everything before it is in.
@@ -85,8 +91,20 @@ impl Session {
         let settings =
             config.source.connection.replication(&config.source.slot, &config.source.publication, "tillstream stream");
         let position = writer.position();
-        let (stream, _) = Stream::open(settings, position).await?;
         let jobs = Jobs::load(&config, &writer, &stores, &clock, mode != Mode::Forever).await?;
+        // Opening the stream confirms the position: it has to be on disk, also where a predecessor left it a moment ago.
+        writer.flush().await?;
+        let (stream, identity) = open_stream(settings, position).await?;
+        // Only now nobody else can move the slot any more; from one that was moved on the server would silently skip.
+        let info = slot::info(&source, &config.source.slot).await?;
+        match decide(Some(&stored), info.as_ref(), &identity, &config.source.slot) {
+            Decision::Continue(_) => {}
+            Decision::Refuse(why) => return Err(EngineError::Definite(why)),
+            Decision::Lost(why) => return Err(EngineError::Moved(why)),
+            Decision::Begin(_) | Decision::CreateSlot => {
+                return Err(EngineError::Moved("the stored position is gone".to_string()));
+            }
+        }
         let now = Moment::now();
         let mut assembler = Assembler::new(Arc::clone(&config), stores, position);
         if let Mode::UpTo(limit) = mode {
@@ -116,13 +134,16 @@ impl Session {
     /// Runs until told to stop, until the stores change, or until something breaks.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<Ended, EngineError> {
         let result = self.follow(&mut stop).await;
-        if let Some(writing) = self.writing.take() {
-            // The batch in hand is finished whatever happens: its commit may be on its way.
-            if let Ok((writer, applied)) = writing.await {
-                self.writer = Some(writer);
-                if let Ok(applied) = applied {
+        if let Some(mut writing) = self.writing.take() {
+            // The batch in hand is finished whatever happens: its commit may be on its way. Where the connection is dead
+            // nobody can tell; the position at the next start does.
+            match tokio::time::timeout(LAST_BATCH, &mut writing).await {
+                Ok(Ok((writer, Ok(applied)))) => {
+                    self.writer = Some(writer);
                     self.applied(applied);
                 }
+                Ok(_) => {}
+                Err(_) => writing.abort(),
             }
         }
         let ended = result?;
@@ -151,7 +172,7 @@ impl Session {
                 changed = stop.changed(), if !*stop.borrow() => {
                     if changed.is_err() { return Ok(Ended::Stopped); }
                 }
-                done = join(&mut self.writing), if self.writing.is_some() => self.written(done)?,
+                done = join(&mut self.writing), if self.writing.is_some() => self.written(done?)?,
                 _ = heartbeat.tick() => self.chores = true,
                 event = self.stream.next(), if self.assembler.wants_more() && !*stop.borrow() => self.take(event?)?,
                 () = until(deadline), if deadline.is_some() => {}
@@ -178,8 +199,10 @@ impl Session {
     }
 
     /// Hands a batch to the writer, if there is one to hand and the writer is at home.
+    ///
+    /// A store in trouble is set aside first, on record: what a batch leaves out of it must never be committed before.
     fn start_if_ready(&mut self, more: bool) {
-        if self.writer.is_none() || !self.assembler.is_ready(more, Moment::now()) {
+        if self.writer.is_none() || self.assembler.has_faults() || !self.assembler.is_ready(more, Moment::now()) {
             return;
         }
         if let Some(batch) = self.assembler.take() {
@@ -226,8 +249,9 @@ impl Session {
         Ok(())
     }
 
+    /// Never in the middle of a source transaction larger than a batch: what was said of a store is committed with it.
     fn is_done(&self) -> bool {
-        if self.writing.is_some() || self.jobs.is_running() {
+        if self.jobs.is_running() || self.writer.as_ref().is_none_or(Writer::is_open) {
             return false;
         }
         let caught_up = self.until.is_some_and(|until| self.assembler.has_reached(until));
@@ -240,8 +264,11 @@ impl Session {
         if writer.is_open() {
             return Ok(());
         }
-        writer.sql.prepare(&writer.client, &["heartbeat"]).await?;
-        let rows = writer.sql.query(&writer.client, "heartbeat", &[]).await?;
+        let question = async {
+            writer.sql.prepare(&writer.client, &["heartbeat"]).await?;
+            writer.sql.query(&writer.client, "heartbeat", &[]).await
+        };
+        let rows = answer("target", question).await?;
         let Some(row) = rows.first() else { return Ok(()) };
         let (flushed, asked): (Lsn, bool) = (row.try_get(0)?, row.try_get(1)?);
         if let Some(position) = self.confirmations.flushed(flushed) {
@@ -297,8 +324,8 @@ impl Session {
     }
 
     async fn look_for_stores(&mut self) -> Result<(), EngineError> {
-        let found = catalog::discover(&self.source, &self.config).await?.stores;
-        let drift = crate::source::publication::drift(&self.source, &self.config, &found).await?;
+        let found = answer("source", catalog::discover(&self.source, &self.config)).await?.stores;
+        let drift = answer("source", crate::source::publication::drift(&self.source, &self.config, &found)).await?;
         if found != self.discovered || !drift.none() {
             tracing::info!("the stores or their tables have changed");
             self.again = true;
@@ -328,7 +355,8 @@ impl Session {
     /// At the end: everything committed is forced to disk and confirmed.
     async fn confirm_all(&mut self) -> Result<(), EngineError> {
         let Some(writer) = &mut self.writer else { return Ok(()) };
-        if self.confirmations.is_empty() {
+        // Half a transaction in hand ends with the connection; to commit anything now would commit that half.
+        if self.confirmations.is_empty() || writer.is_open() {
             return Ok(());
         }
         let flushed = writer.flush().await?;
@@ -339,14 +367,35 @@ impl Session {
     }
 }
 
-async fn join(writing: &mut Option<Writing>) -> (Writer, Result<Applied, ApplyError>) {
+async fn join(writing: &mut Option<Writing>) -> Result<(Writer, Result<Applied, ApplyError>), EngineError> {
     match writing {
-        Some(task) => match task.await {
-            Ok(done) => done,
-            // The task neither panics nor is aborted.
-            Err(_) => std::future::pending().await,
-        },
+        // It is not aborted while it is waited for, so it panicked.
+        Some(task) => task.await.map_err(|e| EngineError::Definite(format!("a defect in writing a batch: {e}"))),
         None => std::future::pending().await,
+    }
+}
+
+/// Waits a little for whoever held the slot last and is gone already.
+async fn open_stream(settings: ReplicationConfig, start: Lsn) -> Result<(Stream, Identity), SourceError> {
+    let since = Moment::now();
+    loop {
+        match Stream::open(settings.clone(), start).await {
+            Err(e) if e.kind() == SourceErrorKind::SlotInUse && since.elapsed() < PREDECESSOR => {
+                tokio::time::sleep(PREDECESSOR_LOOK).await;
+            }
+            other => return other,
+        }
+    }
+}
+
+/// A question that a living server answers at once. Nothing else ends the wait where the network is cut without a word.
+async fn answer<T, E: Into<EngineError>>(
+    whom: &'static str,
+    question: impl Future<Output = Result<T, E>>,
+) -> Result<T, EngineError> {
+    match tokio::time::timeout(ANSWER_LIMIT, question).await {
+        Ok(answered) => answered.map_err(Into::into),
+        Err(_) => Err(EngineError::Silent { whom, limit: ANSWER_LIMIT }),
     }
 }
 
