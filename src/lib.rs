@@ -11,5 +11,6 @@
 //! - No position is confirmed to the slot before the target transaction that stores it is durable.
 
 pub mod config;
+pub mod demo;
 pub mod domain;
 pub mod lsn;
