@@ -10,7 +10,18 @@
 //! - Nothing but `source` touches the replication connection; nothing but `apply` writes to the target.
 //! - No position is confirmed to the slot before the target transaction that stores it is durable.
 
+pub mod apply;
+pub mod cli;
+pub mod commands;
 pub mod config;
 pub mod demo;
 pub mod domain;
+pub mod engine;
+pub mod facts;
 pub mod lsn;
+pub mod ops;
+pub mod pgoutput;
+pub mod reports;
+pub mod source;
+pub mod sql;
+pub mod verify;

@@ -1,6 +1,4 @@
 -- The four report tables and the dimensions. {reports} is the report schema, {state} the daemon's own.
-CREATE SCHEMA IF NOT EXISTS {reports};
-CREATE SCHEMA IF NOT EXISTS {state};
 
 CREATE TABLE {reports}.tenant (
   tenant           text COLLATE "C" PRIMARY KEY,

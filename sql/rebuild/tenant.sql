@@ -56,3 +56,30 @@ ON CONFLICT (tenant, customer_id) DO UPDATE SET
   is_active = excluded.is_active, deleted_at = NULL, updated_at = now()
 WHERE (r.full_name, r.phone, r.customer_type, r.is_active, r.deleted_at)
       IS DISTINCT FROM (excluded.full_name, excluded.phone, excluded.customer_type, excluded.is_active, NULL)
+
+-- Rows with values that no report can hold, by table and key. NaN compares greater than every number.
+-- name: find_unusable
+SELECT 'sale', f.id FROM {state}.sale f
+WHERE f.tenant_id = $1
+  AND (NOT (f.total BETWEEN -1e16 AND 1e16 AND f.discount BETWEEN -1e16 AND 1e16 AND f.tax BETWEEN -1e16 AND 1e16)
+       OR NOT isfinite(f.completed_at)
+       OR EXISTS (SELECT FROM unnest(f.item_quantities || f.item_prices || f.item_totals || f.item_costs || f.payment_amounts) v
+                  WHERE v NOT BETWEEN -1e16 AND 1e16))
+UNION ALL
+SELECT 'stock_movement', m.id FROM {state}.stock_movement b, unnest(b.ids, b.quantities) m(id, quantity)
+WHERE b.tenant_id = $1 AND m.quantity NOT BETWEEN -1e16 AND 1e16
+UNION ALL SELECT 'batch', id FROM {state}.batch WHERE tenant_id = $1 AND quantity NOT BETWEEN -1e16 AND 1e16
+UNION ALL SELECT 'reservation', id FROM {state}.reservation WHERE tenant_id = $1 AND quantity NOT BETWEEN -1e16 AND 1e16
+UNION ALL SELECT 'customer_transaction', id FROM {state}.credit_payment
+          WHERE tenant_id = $1 AND (amount NOT BETWEEN -1e16 AND 1e16 OR NOT isfinite(created_at))
+UNION ALL SELECT 'session', id FROM {state}.session
+          WHERE tenant_id = $1 AND (NOT isfinite(opened_day) OR NOT isfinite(closed_day))
+UNION ALL SELECT 'pricing', id FROM {state}.pricing
+          WHERE tenant_id = $1 AND NOT (cost_price BETWEEN -1e16 AND 1e16 AND sale_price BETWEEN -1e16 AND 1e16)
+UNION ALL SELECT 'stock_limits', id FROM {state}.stock_limits
+          WHERE tenant_id = $1 AND NOT (min_quantity BETWEEN -1e16 AND 1e16 AND coalesce(max_quantity, 0) BETWEEN -1e16 AND 1e16)
+LIMIT 5
+
+-- name: analyze
+ANALYZE {state}.sale, {state}.credit_payment, {state}.product_day, {state}.customer_day, {state}.customer_total, {state}.stock,
+        {state}.pricing, {state}.stock_limits, {state}.daily, {reports}.product

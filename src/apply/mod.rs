@@ -8,7 +8,9 @@
 //! this writer last left it. So a crash anywhere counts nothing twice, and a second writer cannot interleave.
 
 pub mod batch;
+pub mod copy;
 pub mod load;
+pub mod migrate;
 pub mod rows;
 pub mod statements;
 pub mod write;

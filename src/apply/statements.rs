@@ -39,7 +39,7 @@ pub fn render(sql: &str, reports: &str, state: &str) -> String {
 }
 
 /// Splits a file into its `-- name: x` statements, comments dropped.
-fn named(file: &'static str) -> impl Iterator<Item = (&'static str, String)> {
+pub fn named(file: &'static str) -> impl Iterator<Item = (&'static str, String)> {
     file.split("-- name: ").skip(1).filter_map(|part| {
         let (name, body) = part.split_once('\n')?;
         let lines: Vec<&str> = body.lines().filter(|line| !line.trim_start().starts_with("--")).collect();

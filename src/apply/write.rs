@@ -37,7 +37,12 @@ async fn pipeline(client: &Client, sql: &mut Statements, calls: &[Call]) -> Resu
 /// Builds one column (a parameter array) from each row of a list.
 macro_rules! columns {
     ($rows:expr, $row:pat => $($value:expr),+ $(,)?) => {
-        vec![$(Box::new($rows.iter().map(|$row| $value).collect::<Vec<_>>()) as Box<dyn ToSql + Sync + Send>),+]
+        vec![$({
+            // Each column takes its own part of the row.
+            #[allow(unused_variables)]
+            let column: Vec<_> = $rows.iter().map(|$row| $value).collect();
+            Box::new(column) as Box<dyn ToSql + Sync + Send>
+        }),+]
     };
 }
 

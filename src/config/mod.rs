@@ -1,6 +1,12 @@
 //! daemon.toml: raw toml (unknown keys refused) -> validated [`Config`]. Every problem is told at once.
 
+mod error;
+mod libpq;
+mod load;
 pub mod mapping;
+mod reader;
+mod tables;
+mod values;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,10 +14,12 @@ use std::time::Duration;
 use chrono_tz::Tz;
 use rust_decimal::Decimal;
 
+pub use error::{ConfigErrors, ConfigProblem};
+pub use libpq::{Env, connection as parse_connection};
 pub use mapping::{ColumnType, Mapping, TableKind, TableMapping};
 
 /// A validated configuration: nothing in it can be wrong by itself any more.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     pub source: SourceConfig,
     pub target: TargetConfig,
@@ -26,10 +34,46 @@ pub struct Config {
 }
 
 /// How to reach one database: everything libpq would know of it.
-#[derive(Debug, Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Connection {
     pub pg: tokio_postgres::Config,
     pub tls: TlsSettings,
+}
+
+impl Connection {
+    /// The host name or address, or the socket directory.
+    pub fn host(&self) -> String {
+        match self.pg.get_hosts().first() {
+            Some(tokio_postgres::config::Host::Tcp(name)) => name.clone(),
+            Some(tokio_postgres::config::Host::Unix(dir)) => dir.display().to_string(),
+            None => self.pg.get_hostaddrs().first().map(ToString::to_string).unwrap_or_default(),
+        }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.pg.get_ports().first().copied().unwrap_or(5432)
+    }
+
+    pub fn user(&self) -> &str {
+        self.pg.get_user().unwrap_or_default()
+    }
+
+    pub fn database(&self) -> &str {
+        self.pg.get_dbname().unwrap_or_default()
+    }
+}
+
+/// Names the place and the user, never the password.
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection")
+            .field("host", &self.host())
+            .field("port", &self.port())
+            .field("database", &self.database())
+            .field("user", &self.user())
+            .field("tls", &self.tls)
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -51,7 +95,7 @@ pub enum SslMode {
     VerifyFull,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceConfig {
     pub connection: Connection,
     pub slot: String,
@@ -67,7 +111,7 @@ pub enum OnSlotLost {
     Resync,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TargetConfig {
     /// `None`: the source database.
     pub connection: Option<Connection>,
@@ -75,7 +119,7 @@ pub struct TargetConfig {
     pub schema: String,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TenantsConfig {
     /// LIKE patterns of schema names.
     pub schemas: Vec<String>,

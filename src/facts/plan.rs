@@ -151,6 +151,11 @@ impl Plan {
         Ok(Plan { tenant, kind, zone, words, table, columns })
     }
 
+    /// The table, as schema.table.
+    pub fn table(&self) -> &str {
+        &self.table
+    }
+
     /// # Errors
     /// A value that cannot be used (NaN, infinite, too large): the store has to be set aside.
     pub fn insert(&self, new: &Tuple<'_>) -> Result<Change, RowError> {

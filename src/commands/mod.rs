@@ -1,0 +1,58 @@
+//! One file per command. A command returns what it found out; only `main` knows exit codes.
+
+pub mod check;
+pub mod drop;
+pub mod grants;
+pub mod init;
+
+use anyhow::{anyhow, bail};
+use clap::CommandFactory;
+
+use crate::cli::{Cli, Command, Global};
+use crate::config::Config;
+
+/// How a command that could run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    Done,
+    /// It ran, and what it checks does not hold.
+    DoesNotHold,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Why it could not run, to be shown on one line (a bad configuration: one line per problem).
+pub async fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
+    let global = &cli.global;
+    match cli.command {
+        Command::Init(args) => init::run(&config(global)?, &args).await,
+        Command::Check(args) => check::run(&config(global)?, &args).await,
+        Command::Drop(args) => drop::run(&config(global)?, &args).await,
+        Command::Run(_) => pending(),
+        Command::Status(_) => pending(),
+        Command::Verify(_) => pending(),
+        Command::Recalculate(_) => pending(),
+        Command::Resync(_) => pending(),
+        Command::Jobs(_) => pending(),
+        Command::Demo(_) => pending(),
+        Command::Man => {
+            clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout())?;
+            Ok(Outcome::Done)
+        }
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "tillstream", &mut std::io::stdout());
+            Ok(Outcome::Done)
+        }
+    }
+}
+
+fn pending() -> anyhow::Result<Outcome> {
+    bail!("not available in this build yet")
+}
+
+/// The configuration the command line asks for.
+fn config(global: &Global) -> anyhow::Result<Config> {
+    let file = global.config_file().map_err(|message| anyhow!(message))?;
+    Ok(Config::load(&file)?)
+}

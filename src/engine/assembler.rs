@@ -1,0 +1,368 @@
+//! Stream events in, batches out. Synchronous and pure: what to take, what to skip, where a batch ends.
+//!
+//! Skipping is by commit position alone, never by the position of a change: several changes share one.
+//! A transaction whose commit record lies before the stored position is in the reports; one whose commit record lies
+//! before a tenant's floor is in that tenant's copy.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant as Moment;
+
+use bytes::Bytes;
+
+use super::stores::Stores;
+use crate::apply::batch::{Batch, End, Step};
+use crate::config::{Config, TableKind};
+use crate::domain::{Instant, TenantId};
+use crate::facts::{Change, Plan, Vocabulary};
+use crate::lsn::Lsn;
+use crate::pgoutput::{self, DecodeError, Message, Relation};
+use crate::source::StreamEvent;
+
+/// Something is wrong with one store: it is set aside, the others go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    pub tenant: TenantId,
+    pub reason: FaultReason,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FaultReason {
+    /// A row or a table that cannot be used: quarantined until the operator has put it right.
+    Unusable(String),
+    /// A table was truncated: what is kept of the store is copied again, exactly.
+    Truncated(String),
+}
+
+/// The stream said something that this program does not understand: definite, never retried.
+#[derive(Debug, thiserror::Error)]
+pub enum StreamError {
+    #[error("cannot read the replication stream: {0}")]
+    Decode(#[from] DecodeError),
+    #[error("the replication stream breaks its own rules: {0}")]
+    Order(&'static str),
+}
+
+/// What the tuples of a relation are to us.
+#[derive(Debug)]
+enum Route {
+    Ignored,
+    Planned(Box<Plan>),
+    /// It is a store's table, but not as the mapping says: the store is set aside by the first change of it.
+    Broken(TenantId, String),
+}
+
+/// The source transaction being received.
+#[derive(Debug)]
+struct Transaction {
+    final_lsn: Lsn,
+    committed_at: Instant,
+    /// It is in the reports already.
+    skipped: bool,
+    /// Its first step in the batch.
+    start: usize,
+    /// A part of it was handed out already.
+    begun: bool,
+}
+
+pub struct Assembler {
+    config: Arc<Config>,
+    words: Arc<Vocabulary>,
+    pub stores: Stores,
+    routes: HashMap<u32, Route>,
+    /// The stored position, or the end of what was handed out since.
+    position: Lsn,
+    steps: Vec<Step>,
+    transaction: Option<Transaction>,
+    /// The first of `steps` continues a transaction of which a part was handed out already.
+    continued: bool,
+    /// End of the last whole transaction in `steps`.
+    end: Option<End>,
+    /// When the oldest change in `steps` arrived.
+    since: Option<Moment>,
+    /// Stop before the transaction whose commit record lies at or beyond this.
+    limit: Option<Lsn>,
+    /// The Begin that the limit kept back.
+    kept_back: Option<StreamEvent>,
+    /// The furthest position with everything before it received.
+    received: Lsn,
+    faults: Vec<Fault>,
+    /// Row changes by table since the last look, for metrics.
+    pub seen_changes: HashMap<TableKind, u64>,
+}
+
+impl Assembler {
+    pub fn new(config: Arc<Config>, stores: Stores, position: Lsn) -> Assembler {
+        let words = Arc::new(Vocabulary::new(&config));
+        Assembler {
+            config,
+            words,
+            stores,
+            routes: HashMap::new(),
+            position,
+            steps: Vec::new(),
+            transaction: None,
+            continued: false,
+            end: None,
+            since: None,
+            limit: None,
+            kept_back: None,
+            received: position,
+            faults: Vec::new(),
+            seen_changes: HashMap::new(),
+        }
+    }
+
+    /// Forgets what was received and not written: the stream starts again at `position`.
+    pub fn restart(&mut self, position: Lsn) {
+        self.routes.clear();
+        self.steps.clear();
+        self.transaction = None;
+        self.continued = false;
+        self.end = None;
+        self.since = None;
+        self.kept_back = None;
+        self.position = position;
+        self.received = position;
+    }
+
+    /// Takes in one event.
+    ///
+    /// # Errors
+    /// A stream that cannot be understood.
+    pub fn push(&mut self, event: StreamEvent, now: Moment) -> Result<(), StreamError> {
+        match event {
+            StreamEvent::Begin { final_lsn, commit_time, .. } => {
+                if self.transaction.is_some() {
+                    return Err(StreamError::Order("a transaction begins inside another"));
+                }
+                if self.limit.is_some_and(|limit| final_lsn >= limit) {
+                    self.kept_back = Some(event);
+                    return Ok(());
+                }
+                self.transaction = Some(Transaction {
+                    final_lsn,
+                    committed_at: commit_time,
+                    skipped: final_lsn < self.position,
+                    start: self.steps.len(),
+                    begun: false,
+                });
+            }
+            StreamEvent::Change(bytes) => self.change(&bytes, now)?,
+            StreamEvent::Commit { commit_lsn, end_lsn, .. } => {
+                let transaction = self.transaction.take().ok_or(StreamError::Order("a commit without a begin"))?;
+                if transaction.final_lsn != commit_lsn {
+                    return Err(StreamError::Order("a commit is not where its begin said it would be"));
+                }
+                self.received = self.received.max(end_lsn);
+                if !transaction.skipped {
+                    if self.steps.len() > transaction.start || transaction.begun {
+                        self.steps.push(Step::Commit);
+                        self.since.get_or_insert(now);
+                    }
+                    self.end = Some(End { lsn: end_lsn, committed_at: Some(transaction.committed_at) });
+                }
+            }
+            StreamEvent::KeepAlive { wal_end, .. } => {
+                if self.transaction.is_none() && self.kept_back.is_none() {
+                    self.received = self.received.max(wal_end);
+                }
+            }
+            StreamEvent::LogicalMessage { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn change(&mut self, bytes: &Bytes, now: Moment) -> Result<(), StreamError> {
+        let change = match pgoutput::decode(bytes)? {
+            Message::Relation(relation) => {
+                self.route(&relation);
+                return Ok(());
+            }
+            Message::Insert { relation, new } => self.planned(relation, |plan| plan.insert(&new)),
+            Message::Update { relation, old, new } => self.planned(relation, |plan| plan.update(old.as_ref(), &new)),
+            Message::Delete { relation, old } => self.planned(relation, |plan| plan.delete(&old)),
+            Message::Truncate { relations, .. } => {
+                let tables: Vec<(TenantId, String)> = relations.iter().filter_map(|oid| self.truncated(oid)).collect();
+                for (tenant, table) in tables {
+                    self.set_aside(tenant, FaultReason::Truncated(format!("{table} was truncated")));
+                }
+                return Ok(());
+            }
+            Message::Type { .. } | Message::Origin { .. } | Message::Logical { .. } => return Ok(()),
+            Message::Begin { .. } | Message::Commit { .. } => {
+                return Err(StreamError::Order("a transaction boundary among the changes"));
+            }
+        };
+        if let Some((tenant, change)) = change {
+            self.steps.push(Step::Change(tenant, change));
+            self.since.get_or_insert(now);
+        }
+        Ok(())
+    }
+
+    /// Whether changes of this tenant in the current transaction are new to the reports.
+    fn wanted(&self, tenant: TenantId) -> bool {
+        let Some(transaction) = &self.transaction else { return false };
+        !transaction.skipped && self.stores.takes(tenant, transaction.final_lsn)
+    }
+
+    fn planned(
+        &mut self,
+        relation: u32,
+        read: impl FnOnce(&Plan) -> Result<Change, crate::facts::plan::RowError>,
+    ) -> Option<(TenantId, Change)> {
+        let (tenant, plan) = match self.routes.get(&relation)? {
+            Route::Ignored => return None,
+            Route::Planned(plan) => (plan.tenant, Ok(plan)),
+            Route::Broken(tenant, reason) => (*tenant, Err(reason.clone())),
+        };
+        if !self.wanted(tenant) {
+            return None;
+        }
+        let (kind, change) = match plan {
+            Ok(plan) => (plan.kind, read(plan).map_err(|e| e.to_string())),
+            Err(reason) => {
+                self.set_aside(tenant, FaultReason::Unusable(reason));
+                return None;
+            }
+        };
+        match change {
+            Ok(change) => {
+                *self.seen_changes.entry(kind).or_default() += 1;
+                Some((tenant, change))
+            }
+            Err(e) => {
+                self.set_aside(tenant, FaultReason::Unusable(e));
+                None
+            }
+        }
+    }
+
+    fn truncated(&self, oid: u32) -> Option<(TenantId, String)> {
+        let Some(Route::Planned(plan)) = self.routes.get(&oid) else { return None };
+        self.wanted(plan.tenant).then(|| (plan.tenant, plan.table().to_string()))
+    }
+
+    /// Finds out anew what a relation is to us: the server sends it again whenever it may have changed.
+    fn route(&mut self, relation: &Relation) {
+        let route = match self.stores.table(&relation.namespace, &relation.name) {
+            None => Route::Ignored,
+            Some((tenant, zone, kind)) => match self.config.mapping.tables.get(&kind) {
+                None => Route::Ignored,
+                Some(mapping) => match Plan::new(tenant, zone, kind, mapping, relation, Arc::clone(&self.words)) {
+                    Ok(plan) => Route::Planned(Box::new(plan)),
+                    Err(e) => Route::Broken(tenant, e.to_string()),
+                },
+            },
+        };
+        self.routes.insert(relation.oid, route);
+    }
+
+    /// Drops what the current transaction has of the tenant, and everything of it from now on.
+    fn set_aside(&mut self, tenant: TenantId, reason: FaultReason) {
+        let start = self.transaction.as_ref().map_or(0, |t| t.start);
+        self.drop_steps(tenant, start);
+        self.faults.push(Fault { tenant, reason });
+    }
+
+    /// Drops everything of a tenant that was received and not written, and everything of it from now on.
+    pub fn forget(&mut self, tenant: TenantId) {
+        self.drop_steps(tenant, 0);
+    }
+
+    fn drop_steps(&mut self, tenant: TenantId, from: usize) {
+        let start = self.transaction.as_ref().map_or(self.steps.len(), |t| t.start);
+        let (mut at, mut kept_before_start) = (0, 0);
+        self.steps.retain(|step| {
+            let keep = at < from || !matches!(step, Step::Change(t, _) if *t == tenant);
+            kept_before_start += usize::from(keep && at < start);
+            at += 1;
+            keep
+        });
+        if let Some(transaction) = &mut self.transaction {
+            transaction.start = kept_before_start;
+        }
+        self.stores.set_aside(tenant);
+    }
+
+    pub fn take_faults(&mut self) -> Vec<Fault> {
+        std::mem::take(&mut self.faults)
+    }
+
+    /// Room for more, and nothing holds it back.
+    pub fn wants_more(&self) -> bool {
+        self.kept_back.is_none() && !self.is_full()
+    }
+
+    fn is_full(&self) -> bool {
+        self.steps.len() >= self.config.apply.max_batch_rows
+    }
+
+    /// When what has arrived is due to be written at the latest.
+    pub fn deadline(&self) -> Option<Moment> {
+        self.end.and(self.since).and_then(|since| since.checked_add(self.config.apply.max_delay))
+    }
+
+    /// Whether a batch should be written now. `more`: further events are waiting already.
+    pub fn is_ready(&self, more: bool, now: Moment) -> bool {
+        if self.steps.is_empty() {
+            return false;
+        }
+        let blocked = self.kept_back.is_some();
+        self.is_full() || self.end.is_some() && (!more || blocked || self.deadline().is_some_and(|at| now >= at))
+    }
+
+    /// The batch to write now: all whole transactions; where there is none, the part of one that fills a batch.
+    pub fn take(&mut self) -> Option<Batch> {
+        if let Some(end) = self.end.take() {
+            let whole = self.transaction.as_ref().map_or(self.steps.len(), |t| t.start);
+            let rest = self.steps.split_off(whole);
+            let steps = std::mem::replace(&mut self.steps, rest);
+            if let Some(transaction) = &mut self.transaction {
+                transaction.start = 0;
+            }
+            self.since = self.since.filter(|_| !self.steps.is_empty());
+            self.position = self.position.max(end.lsn);
+            return Some(Batch { steps, continued: std::mem::take(&mut self.continued), end: Some(end) });
+        }
+        if !self.is_full() {
+            return None;
+        }
+        let transaction = self.transaction.as_mut()?;
+        (transaction.start, transaction.begun) = (0, true);
+        self.since = None;
+        let steps = std::mem::take(&mut self.steps);
+        Some(Batch { steps, continued: std::mem::replace(&mut self.continued, true), end: None })
+    }
+
+    /// With nothing received that is not handed out: the position up to which there is nothing for us.
+    pub fn idle_position(&self) -> Option<Lsn> {
+        let idle = self.steps.is_empty() && self.transaction.is_none();
+        idle.then_some(self.received).filter(|received| *received > self.position)
+    }
+
+    /// The idle position was stored.
+    pub fn moved_to(&mut self, position: Lsn) {
+        self.position = self.position.max(position);
+        self.end = None;
+    }
+
+    /// Stops before the first transaction whose commit record lies at or beyond `limit`; `None`: goes on.
+    pub fn set_limit(&mut self, limit: Option<Lsn>, now: Moment) -> Result<(), StreamError> {
+        self.limit = limit;
+        match self.kept_back.take() {
+            Some(event) => self.push(event, now),
+            None => Ok(()),
+        }
+    }
+
+    /// Everything before `limit` was received and handed out.
+    pub fn has_reached(&self, limit: Lsn) -> bool {
+        self.steps.is_empty()
+            && self.transaction.is_none()
+            && (self.received >= limit || self.kept_back.as_ref().is_some_and(|event| {
+                matches!(event, StreamEvent::Begin { final_lsn, .. } if *final_lsn >= limit)
+            }))
+    }
+}

@@ -1,0 +1,26 @@
+//! Everything about the POS's server: connections, the catalogue of stores, publication and slot, and the replication
+//! connection, which no other module touches.
+//!
+//! ```text
+//! Stream::open ── session (gated: who is the server? are slot and publication there?) ── START_REPLICATION
+//!    next ──> Begin, Change(raw pgoutput), Commit, KeepAlive          confirm(position) ──> the slot
+//! ExportedSnapshot::create ── session ── temporary slot ──> snapshot name + the position it stands at
+//! ```
+//! Every failure of the stream is a [`SourceError`], which says from birth whether trying again helps.
+
+pub mod catalog;
+pub mod connect;
+pub mod error;
+pub mod identity;
+mod mapped;
+pub mod publication;
+mod session;
+pub mod slot;
+pub mod snapshot;
+pub mod stream;
+mod tls;
+
+pub use error::{SourceError, SourceErrorKind};
+pub use session::Identity;
+pub use snapshot::ExportedSnapshot;
+pub use stream::{Stream, StreamEvent};

@@ -1,0 +1,123 @@
+//! The replication slot, over plain SQL. Nothing here moves a slot or makes one anew by itself.
+
+use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
+
+use crate::lsn::Lsn;
+
+/// A slot as the server tells of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SlotInfo {
+    /// `None`: a physical slot.
+    pub plugin: Option<String>,
+    pub database: Option<String>,
+    /// The walsender that serves it.
+    pub active_pid: Option<i32>,
+    /// WAL is kept from here on.
+    pub restart_lsn: Option<Lsn>,
+    /// Commits that end at or before this are never sent again.
+    pub confirmed_flush_lsn: Option<Lsn>,
+    /// `reserved`, `extended`, `unreserved` or `lost`.
+    pub wal_status: Option<String>,
+    /// Where the server's version tells it (16 and later).
+    pub invalidation_reason: Option<String>,
+    /// WAL the server keeps for it, in bytes; `None` on a standby or where nothing is kept.
+    pub retained_bytes: Option<i64>,
+    /// Bytes that may still be written before it is lost; `None`: no limit.
+    pub safe_wal_size: Option<i64>,
+}
+
+impl SlotInfo {
+    /// Its WAL is gone: following on from it is not possible any more.
+    pub fn lost(&self) -> bool {
+        self.wal_status.as_deref() == Some("lost") || self.invalidation_reason.is_some()
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum SlotError {
+    #[error("slot {name:?} is in use{}; stop the daemon that uses it first", .pid.map(|p| format!(" by process {p}")).unwrap_or_default())]
+    InUse { name: String, pid: Option<i32> },
+    #[error("slot {0:?} exists already")]
+    Exists(String),
+    #[error("no replication slot is free; raise max_replication_slots and restart PostgreSQL, or drop an unused slot")]
+    NoneFree,
+    #[error("the role may not make replication slots; run: ALTER ROLE {0} REPLICATION;")]
+    NotAllowed(String),
+    #[error("the server does not decode its log; run: ALTER SYSTEM SET wal_level = logical; and restart PostgreSQL")]
+    WalLevel,
+    #[error("replication slot: {}", message(.0))]
+    Server(#[source] tokio_postgres::Error),
+}
+
+fn message(error: &tokio_postgres::Error) -> String {
+    error.as_db_error().map_or_else(|| error.to_string(), |e| e.message().to_string())
+}
+
+/// The slot of that name, if there is one.
+///
+/// # Errors
+/// What the server says.
+pub async fn info(client: &Client, name: &str) -> Result<Option<SlotInfo>, tokio_postgres::Error> {
+    let row = client.query_opt(include_str!("../../sql/catalog/slot.sql"), &[&name]).await?;
+    row.map(|row| {
+        Ok(SlotInfo {
+            plugin: row.try_get("plugin")?,
+            database: row.try_get("database")?,
+            active_pid: row.try_get("active_pid")?,
+            restart_lsn: row.try_get("restart_lsn")?,
+            confirmed_flush_lsn: row.try_get("confirmed_flush_lsn")?,
+            wal_status: row.try_get("wal_status")?,
+            invalidation_reason: row.try_get("invalidation_reason")?,
+            retained_bytes: row.try_get("retained_bytes")?,
+            safe_wal_size: row.try_get("safe_wal_size")?,
+        })
+    })
+    .transpose()
+}
+
+/// # Errors
+/// What the server says.
+pub async fn exists(client: &Client, name: &str) -> Result<bool, tokio_postgres::Error> {
+    Ok(info(client, name).await?.is_some())
+}
+
+/// Makes the slot and returns the position it starts at. Waits until every transaction open now has ended. The
+/// publication must exist already: a slot made before it cannot be read.
+///
+/// # Errors
+/// [`SlotError`], with what to do.
+pub async fn create(client: &Client, name: &str) -> Result<Lsn, SlotError> {
+    match client.query_one("SELECT lsn FROM pg_create_logical_replication_slot($1, 'pgoutput')", &[&name]).await {
+        Ok(row) => row.try_get(0).map_err(SlotError::Server),
+        Err(e) => Err(match e.code() {
+            Some(code) if *code == SqlState::DUPLICATE_OBJECT => SlotError::Exists(name.to_string()),
+            Some(code) if *code == SqlState::CONFIGURATION_LIMIT_EXCEEDED => SlotError::NoneFree,
+            Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => {
+                SlotError::NotAllowed(super::mapped::role(client).await.unwrap_or_default())
+            }
+            Some(code) if *code == SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE => SlotError::WalLevel,
+            _ => SlotError::Server(e),
+        }),
+    }
+}
+
+/// Drops the slot; false where there was none.
+///
+/// # Errors
+/// [`SlotError::InUse`] while a walsender serves it.
+pub async fn drop(client: &Client, name: &str) -> Result<bool, SlotError> {
+    let Some(info) = info(client, name).await.map_err(SlotError::Server)? else { return Ok(false) };
+    let in_use = |pid| SlotError::InUse { name: name.to_string(), pid };
+    if info.active_pid.is_some() {
+        return Err(in_use(info.active_pid));
+    }
+    match client.execute("SELECT pg_drop_replication_slot($1)", &[&name]).await {
+        Ok(_) => Ok(true),
+        Err(e) => Err(match e.code() {
+            Some(code) if *code == SqlState::OBJECT_IN_USE => in_use(None),
+            Some(code) if *code == SqlState::UNDEFINED_OBJECT => return Ok(false),
+            _ => SlotError::Server(e),
+        }),
+    }
+}
