@@ -15,10 +15,10 @@ CREATE TABLE {state}.reader (
 );
 
 -- row_security_active is false for those whom row-level security does not bind anyway: owner, superuser, BYPASSRLS.
--- A role that is gone is no row of pg_roles: a leftover line in reader is without effect and not an error.
+-- `today` is for the functions that need it. A role that is gone is no row of pg_roles: a leftover line in reader is without effect and not an error.
 CREATE VIEW {reports}.my_tenants WITH (security_barrier) AS
-SELECT t.tenant
-FROM {reports}.tenant t
+SELECT t.tenant, s.today
+FROM {reports}.tenant t LEFT JOIN {state}.tenant s ON s.tenant = t.tenant
 WHERE NOT row_security_active(t.tableoid)
    OR pg_has_role(to_regrole('analytics_reader'), 'USAGE')   -- null where there is no such role
    OR t.tenant = ANY (ARRAY(

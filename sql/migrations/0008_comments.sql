@@ -122,6 +122,7 @@ BEGIN
     ('customer', 'deleted_at', 'Deleted in the POS; kept here because reports name it'),
 
     ('my_tenants', 'tenant', 'A store you may read'),
+    ('my_tenants', 'today', 'The local day that its live rows carry'),
     ('daily_sales_today', 'date', 'The store''s today'),
     ('customer_segments', 'customers', 'Customers in the segment'),
     ('customer_segments', 'customers_percent', 'Their share in the store''s customers, percent'),
