@@ -40,6 +40,16 @@ CREATE TABLE {state}.settings (
   monetary     numeric[] NOT NULL
 );
 
+-- What commands ask of the running daemon, and its answers. Rows are few and short-lived.
+CREATE TABLE {state}.request (
+  id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  kind         text NOT NULL,
+  arguments    jsonb NOT NULL,
+  requested_at timestamptz NOT NULL DEFAULT now(),
+  state        text NOT NULL DEFAULT 'new' CHECK (state IN ('new', 'taken', 'done', 'failed')),
+  answer       jsonb
+);
+
 -- Base facts ----------------------------------------------------------------------------------------------------
 
 -- A sale with its items and payments as one row. The header is null while only children have arrived.

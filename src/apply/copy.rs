@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use futures_util::{SinkExt, TryStreamExt, pin_mut};
 use tokio_postgres::{Client, Transaction};
 
-use super::statements::{Statements, named, quote};
+use super::statements::{Statements, named};
 use crate::config::Config;
 use crate::domain::{BusinessDay, TenantId};
 use crate::lsn::Lsn;
+use crate::sql::qualified;
 use crate::verify::{RenderError, TenantScope, render};
 
 const COPIES: &str = include_str!("../../sql/copy/facts.sql");
@@ -34,7 +35,7 @@ impl CopyError {
     pub fn is_transient(&self) -> bool {
         match self {
             CopyError::Source { source, .. } | CopyError::Target { source, .. } => {
-                source.is_closed() || source.code().is_some_and(|c| ["08", "57", "40", "53"].contains(&&c.code()[..2]))
+                crate::engine::error::lost_connection(source)
             }
             CopyError::Render(_) | CopyError::Unusable(_) => false,
         }
@@ -79,7 +80,15 @@ pub async fn store(
     let row = target
         .query_one(
             sql.text("register_tenant"),
-            &[&new.name, &scope.zone.name(), &stock_source, &new.definitions, &new.horizon, &new.today, &source.position],
+            &[
+                &new.name,
+                &scope.zone.name(),
+                &stock_source,
+                &new.definitions,
+                &new.horizon,
+                &new.today,
+                &source.position,
+            ],
         )
         .await
         .map_err(writing("the store's entry"))?;
@@ -130,7 +139,7 @@ async fn copy_table(
         let id = scope.tenant_id;
         (
             format!("COPY (SELECT {id}::integer, q.* FROM ({query}) q) TO STDOUT (FORMAT binary)"),
-            format!("COPY {}.{} FROM STDIN (FORMAT binary)", quote(&config.state_schema()), quote(table)),
+            format!("COPY {} FROM STDIN (FORMAT binary)", qualified(&config.state_schema(), table)),
         )
     };
     let rows = source.client.copy_out(&from).await.map_err(reading)?;
@@ -159,7 +168,10 @@ async fn refuse_unusable(target: &Transaction<'_>, sql: &Statements, id: i32, na
     if bad.is_empty() {
         return Ok(());
     }
-    Err(CopyError::Unusable(format!("values that no report can hold (NaN, infinite, or 10^16 and more): {}", bad.join(", "))))
+    Err(CopyError::Unusable(format!(
+        "values that no report can hold (NaN, infinite, or 10^16 and more): {}",
+        bad.join(", ")
+    )))
 }
 
 /// Sums, then report rows and dimensions, of one tenant whose facts are there.
@@ -167,12 +179,19 @@ pub async fn build(target: &Transaction<'_>, sql: &Statements, id: i32) -> Resul
     for statement in ["show_dimension_products", "show_dimension_customers"] {
         target.execute(sql.text(statement), &[&id]).await?;
     }
-    for statement in ["build_product_days", "build_customer_days", "build_customer_totals", "build_stock", "build_daily"] {
-        target.execute(sql.text(statement), &[&id]).await?;
-    }
-    target.batch_execute(sql.text("analyze")).await?;
+    sums(target, sql, id).await?;
     show(target, sql, id, BusinessDay::MIN, BusinessDay::MAX).await?;
     Ok(())
+}
+
+/// The sums of one tenant whose facts are there and whose sums are not.
+pub async fn sums(target: &Transaction<'_>, sql: &Statements, id: i32) -> Result<(), tokio_postgres::Error> {
+    for statement in
+        ["build_product_days", "build_customer_days", "build_customer_totals", "build_stock", "build_daily"]
+    {
+        target.execute(sql.text(statement), &[&id]).await?;
+    }
+    target.batch_execute(sql.text("analyze")).await
 }
 
 /// Writes every report row of a tenant: daily and product rows of the days given, live customer and today's inventory
@@ -199,8 +218,13 @@ pub async fn show(
 
 /// Rows that the source's own statistics promise; 0 where it has none yet.
 async fn expected_rows(source: &Transaction<'_>, config: &Config, scope: &TenantScope) -> u64 {
-    let tables: Vec<&str> =
-        config.mapping.tables.iter().filter(|(kind, _)| scope.has.contains(kind)).map(|(_, t)| t.table.as_str()).collect();
+    let tables: Vec<&str> = config
+        .mapping
+        .tables
+        .iter()
+        .filter(|(kind, _)| scope.has.contains(kind))
+        .map(|(_, t)| t.table.as_str())
+        .collect();
     let query = "SELECT coalesce(sum(greatest(c.reltuples, 0)), 0)::bigint FROM pg_class c \
                  JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = ANY ($2)";
     let row = source.query_one(query, &[&scope.name, &tables]).await;
@@ -241,11 +265,8 @@ impl Progress {
 
 /// Opens a source transaction that sees what an exported snapshot sees.
 pub async fn inside<'a>(client: &'a mut Client, snapshot: &str) -> Result<Transaction<'a>, tokio_postgres::Error> {
-    let transaction = client
-        .build_transaction()
-        .isolation_level(tokio_postgres::IsolationLevel::RepeatableRead)
-        .start()
-        .await?;
+    let transaction =
+        client.build_transaction().isolation_level(tokio_postgres::IsolationLevel::RepeatableRead).start().await?;
     transaction.batch_execute(&format!("SET TRANSACTION SNAPSHOT '{}'", snapshot.replace('\'', "''"))).await?;
     Ok(transaction)
 }

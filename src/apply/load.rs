@@ -87,8 +87,7 @@ pub async fn working_set(client: &Client, sql: &Statements, needs: &mut Needs) -
     let by_product = fetch(client, sql, "load_pricing_of_products", &needs.priced_products).await?;
     for row in by_id.iter().chain(&by_product) {
         let (tenant, id) = key(row)?;
-        let pricing =
-            Pricing { product: row.try_get(2)?, cost_price: row.try_get(3)?, sale_price: row.try_get(4)? };
+        let pricing = Pricing { product: row.try_get(2)?, cost_price: row.try_get(3)?, sale_price: row.try_get(4)? };
         set.load_pricing(tenant, id, pricing);
     }
     Ok(set)

@@ -33,7 +33,9 @@ pub enum ApplyError {
     #[error("{1}")]
     Refused(TenantId, Inexact),
     /// The stored position is not where this writer left it.
-    #[error("the stored position is no longer {expected}: another process wrote it; only one daemon may write these reports")]
+    #[error(
+        "the stored position is no longer {expected}: another process wrote it; only one daemon may write these reports"
+    )]
     Taken { expected: Lsn },
 }
 

@@ -5,11 +5,14 @@ use std::collections::HashMap;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Statement};
 
-const FILES: [&str; 6] = [
+use crate::sql::ident;
+
+const FILES: [&str; 7] = [
     include_str!("../../sql/apply/load.sql"),
     include_str!("../../sql/apply/facts.sql"),
     include_str!("../../sql/apply/sums.sql"),
     include_str!("../../sql/apply/position.sql"),
+    include_str!("../../sql/apply/control.sql"),
     include_str!("../../sql/rebuild/sums.sql"),
     include_str!("../../sql/rebuild/tenant.sql"),
 ];
@@ -28,14 +31,9 @@ const SHOWN: [(&str, &str, &str); 8] = [
     ("show_inventory", "all_inventory", "show_all_inventory"),
 ];
 
-/// A quoted SQL identifier.
-pub fn quote(identifier: &str) -> String {
-    format!("\"{}\"", identifier.replace('"', "\"\""))
-}
-
 /// Fills in the two schema names.
 pub fn render(sql: &str, reports: &str, state: &str) -> String {
-    sql.replace("{reports}", &quote(reports)).replace("{state}", &quote(state))
+    sql.replace("{reports}", &ident(reports)).replace("{state}", &ident(state))
 }
 
 /// Splits a file into its `-- name: x` statements, comments dropped.

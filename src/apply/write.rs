@@ -21,7 +21,11 @@ type Pending<'a> = BoxFuture<'a, Result<Vec<Row>, tokio_postgres::Error>>;
 type Call = (&'static str, Vec<Box<dyn ToSql + Sync + Send>>);
 
 /// Runs the calls in order, all sent before the first answer is awaited.
-async fn pipeline(client: &Client, sql: &mut Statements, calls: &[Call]) -> Result<Vec<Vec<Row>>, tokio_postgres::Error> {
+async fn pipeline(
+    client: &Client,
+    sql: &mut Statements,
+    calls: &[Call],
+) -> Result<Vec<Vec<Row>>, tokio_postgres::Error> {
     let names: Vec<&'static str> = calls.iter().map(|(name, _)| *name).collect();
     sql.prepare(client, &names).await?;
     let sql = &*sql;
@@ -65,7 +69,12 @@ fn split<T: PartialEq>(entries: &Entries<T>) -> (Vec<(Key, &T)>, Vec<Key>) {
     (put, remove)
 }
 
-fn add(calls: &mut Vec<Call>, name: &'static str, any: bool, params: impl FnOnce() -> Vec<Box<dyn ToSql + Sync + Send>>) {
+fn add(
+    calls: &mut Vec<Call>,
+    name: &'static str,
+    any: bool,
+    params: impl FnOnce() -> Vec<Box<dyn ToSql + Sync + Send>>,
+) {
     if any {
         calls.push((name, params()));
     }
@@ -90,18 +99,22 @@ fn facts(set: &WorkingSet, calls: &mut Vec<Call>) -> Result<(), ApplyError> {
     add(calls, "put_movements", !records.is_empty(), || vec![Box::new(records)]);
     remove(calls, "remove_movements", &gone);
 
-    for (entries, put_name, remove_name) in
-        [(&set.batches, "put_batches", "remove_batches"), (&set.reservations, "put_reservations", "remove_reservations")]
-    {
+    for (entries, put_name, remove_name) in [
+        (&set.batches, "put_batches", "remove_batches"),
+        (&set.reservations, "put_reservations", "remove_reservations"),
+    ] {
         let (put, gone) = split(entries);
         add(calls, put_name, !put.is_empty(), || columns!(put, ((t, id), s) => t.0, *id, s.product, s.quantity));
         remove(calls, remove_name, &gone);
     }
 
     let (put, gone) = split(&set.credit_payments);
-    add(calls, "put_credit_payments", !put.is_empty(), || {
-        columns!(put, ((t, id), p) => t.0, *id, p.customer, p.amount, p.created_at, p.day)
-    });
+    add(
+        calls,
+        "put_credit_payments",
+        !put.is_empty(),
+        || columns!(put, ((t, id), p) => t.0, *id, p.customer, p.amount, p.created_at, p.day),
+    );
     remove(calls, "remove_credit_payments", &gone);
 
     let (put, gone) = split(&set.sessions);
@@ -109,15 +122,21 @@ fn facts(set: &WorkingSet, calls: &mut Vec<Call>) -> Result<(), ApplyError> {
     remove(calls, "remove_sessions", &gone);
 
     let (put, gone) = split(&set.pricing);
-    add(calls, "put_pricing", !put.is_empty(), || {
-        columns!(put, ((t, id), p) => t.0, *id, p.product, p.cost_price, p.sale_price)
-    });
+    add(
+        calls,
+        "put_pricing",
+        !put.is_empty(),
+        || columns!(put, ((t, id), p) => t.0, *id, p.product, p.cost_price, p.sale_price),
+    );
     remove(calls, "remove_pricing", &gone);
 
     let (put, gone) = split(&set.stock_limits);
-    add(calls, "put_stock_limits", !put.is_empty(), || {
-        columns!(put, ((t, id), l) => t.0, *id, l.product, l.min_quantity, l.max_quantity, l.track_inventory)
-    });
+    add(
+        calls,
+        "put_stock_limits",
+        !put.is_empty(),
+        || columns!(put, ((t, id), l) => t.0, *id, l.product, l.min_quantity, l.max_quantity, l.track_inventory),
+    );
     remove(calls, "remove_stock_limits", &gone);
 
     attributes(set, calls);
@@ -129,9 +148,12 @@ fn attributes(set: &WorkingSet, calls: &mut Vec<Call>) {
     let products = sorted(&set.products);
     let put: Vec<_> = products.iter().filter_map(|(key, row)| row.as_ref().map(|row| (*key, row))).collect();
     let gone: Vec<Key> = products.iter().filter(|(_, row)| row.is_none()).map(|(key, _)| *key).collect();
-    add(calls, "put_products", !put.is_empty(), || {
-        columns!(put, ((t, id), p) => t.0, *id, p.name.clone(), p.sku.clone(), p.barcode.clone(), p.is_active)
-    });
+    add(
+        calls,
+        "put_products",
+        !put.is_empty(),
+        || columns!(put, ((t, id), p) => t.0, *id, p.name.clone(), p.sku.clone(), p.barcode.clone(), p.is_active),
+    );
     remove(calls, "remove_products", &gone);
 
     let customers = sorted(&set.customers);
@@ -149,27 +171,42 @@ fn attributes(set: &WorkingSet, calls: &mut Vec<Call>) {
 /// The sums, and the report rows that follow from them alone.
 fn sums(deltas: &Deltas, calls: &mut Vec<Call>) {
     let days = sorted(&deltas.product_day);
-    add(calls, "add_product_days", !days.is_empty(), || {
-        columns!(days, ((t, product, day), d) => t.0, *product, *day, d.lines, d.sales, d.quantity, d.revenue, d.price_sum, d.cost)
-    });
+    add(
+        calls,
+        "add_product_days",
+        !days.is_empty(),
+        || columns!(days, ((t, product, day), d) => t.0, *product, *day, d.lines, d.sales, d.quantity, d.revenue, d.price_sum, d.cost),
+    );
     let by_day = sorted(&deltas.customer_day);
-    add(calls, "add_customer_days", !by_day.is_empty(), || {
-        columns!(by_day, ((t, customer, day), d) => t.0, *customer, *day, d.sales, d.spent, d.credit_sales, d.credit)
-    });
+    add(
+        calls,
+        "add_customer_days",
+        !by_day.is_empty(),
+        || columns!(by_day, ((t, customer, day), d) => t.0, *customer, *day, d.sales, d.spent, d.credit_sales, d.credit),
+    );
     let totals = sorted(&deltas.customer_total);
-    add(calls, "add_customer_totals", !totals.is_empty(), || {
-        columns!(totals, ((t, customer), d) => t.0, *customer, d.sales, d.spent, d.credit, d.payments, d.paid)
-    });
+    add(
+        calls,
+        "add_customer_totals",
+        !totals.is_empty(),
+        || columns!(totals, ((t, customer), d) => t.0, *customer, d.sales, d.spent, d.credit, d.payments, d.paid),
+    );
     let mut customers: Vec<Key> = deltas.customers.iter().copied().collect();
     customers.sort_unstable();
     remove(calls, "move_first_days", &customers);
     let stock = sorted(&deltas.stock);
-    add(calls, "add_stock", !stock.is_empty(), || {
-        columns!(stock, ((t, product), d) => t.0, *product, d.on_hand, d.reserved)
-    });
-    add(calls, "show_product_performance", !days.is_empty(), || {
-        columns!(days, ((t, product, day), _) => t.0, *product, *day)
-    });
+    add(
+        calls,
+        "add_stock",
+        !stock.is_empty(),
+        || columns!(stock, ((t, product), d) => t.0, *product, d.on_hand, d.reserved),
+    );
+    add(
+        calls,
+        "show_product_performance",
+        !days.is_empty(),
+        || columns!(days, ((t, product, day), _) => t.0, *product, *day),
+    );
     let mut products: Vec<Key> = deltas.products.iter().copied().collect();
     products.sort_unstable();
     remove(calls, "show_inventory", &products);

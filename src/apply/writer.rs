@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use tokio_postgres::Client;
 
-use super::batch::{Batch, Step};
+use super::batch::{Batch, End, Step};
 use super::statements::Statements;
 use super::{ApplyError, load, write};
+use crate::domain::{BusinessDay, TenantId};
 use crate::facts::working_set::Needs;
 use crate::lsn::Lsn;
 use crate::reports::{Deltas, Horizons};
@@ -108,10 +109,8 @@ impl Writer {
             return Ok(Applied { position: self.position, committed: None, changes, took: started.elapsed() });
         };
         self.sql.prepare(&self.client, &["move_position"]).await?;
-        let moved = self
-            .sql
-            .query(&self.client, "move_position", &[&self.position, &end.lsn, &end.committed_at])
-            .await?;
+        let moved =
+            self.sql.query(&self.client, "move_position", &[&self.position, &end.lsn, &end.committed_at]).await?;
         if moved.is_empty() {
             return Err(ApplyError::Taken { expected: self.position });
         }
@@ -120,5 +119,60 @@ impl Writer {
         self.position = end.lsn;
         let row = self.client.query_one("SELECT pg_current_wal_insert_lsn()", &[]).await?;
         Ok(Applied { position: end.lsn, committed: Some(row.try_get(0)?), changes, took: started.elapsed() })
+    }
+
+    /// A source transaction larger than a batch is half written.
+    pub fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// Moves the position on where there was nothing to write.
+    ///
+    /// # Errors
+    /// As [`Writer::apply`].
+    pub async fn move_to(&mut self, lsn: Lsn) -> Result<Applied, ApplyError> {
+        self.apply(Batch { steps: Vec::new(), continued: false, end: Some(End { lsn, committed_at: None }) }).await
+    }
+
+    /// Live rows of a tenant move on from one local day to the next. Comes back: how many rows are new.
+    ///
+    /// # Errors
+    /// As [`Writer::apply`].
+    pub async fn roll(&mut self, id: TenantId, from: BusinessDay, today: BusinessDay) -> Result<i64, ApplyError> {
+        let transaction = self.client.transaction().await?;
+        transaction.execute(self.sql.text("begin_day"), &[&id.0, &today]).await?;
+        transaction.execute(self.sql.text("drop_live_customers"), &[&id.0, &from]).await?;
+        let mut rows = 0;
+        for statement in ["show_all_customer_analytics", "show_all_inventory"] {
+            rows += transaction.query_one(self.sql.text(statement), &[&id.0]).await?.try_get::<_, i64>(0)?;
+        }
+        transaction.commit().await?;
+        Ok(rows)
+    }
+
+    /// All sums and report rows of a tenant, from its base facts, from scratch. Comes back: how many report rows differed.
+    ///
+    /// # Errors
+    /// As [`Writer::apply`].
+    pub async fn rebuild(&mut self, id: TenantId) -> Result<i64, ApplyError> {
+        let transaction = self.client.transaction().await?;
+        transaction.execute(self.sql.text("clear_sums"), &[&id.0]).await?;
+        super::copy::sums(&transaction, &self.sql, id.0).await?;
+        let changed = super::copy::show(&transaction, &self.sql, id.0, BusinessDay::MIN, BusinessDay::MAX).await?;
+        transaction.commit().await?;
+        Ok(changed)
+    }
+
+    /// Forces everything committed so far to disk. Comes back: how far the target's WAL is flushed.
+    ///
+    /// # Errors
+    /// As [`Writer::apply`].
+    pub async fn flush(&mut self) -> Result<Lsn, ApplyError> {
+        self.client.batch_execute("BEGIN; SET LOCAL synchronous_commit = on").await?;
+        self.sql.prepare(&self.client, &["move_position"]).await?;
+        let none: Option<crate::domain::Instant> = None;
+        self.sql.query(&self.client, "move_position", &[&self.position, &self.position, &none]).await?;
+        self.client.batch_execute("COMMIT").await?;
+        Ok(self.client.query_one("SELECT pg_current_wal_flush_lsn()", &[]).await?.try_get(0)?)
     }
 }

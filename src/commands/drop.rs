@@ -5,7 +5,7 @@ use std::io::{BufRead, IsTerminal, Write};
 use anyhow::{Context, bail};
 use tokio_postgres::Client;
 
-use super::Outcome;
+use super::{Outcome, tell};
 use crate::apply::migrate;
 use crate::cli::DropArgs;
 use crate::config::Config;
@@ -18,7 +18,7 @@ const APPLICATION: &str = "tillstream drop";
 /// What could not be dropped, and what to do about it.
 pub async fn run(config: &Config, args: &DropArgs) -> anyhow::Result<Outcome> {
     if !args.yes && !confirmed(config, args.reports)? {
-        println!("nothing dropped");
+        tell("nothing dropped");
         return Ok(Outcome::Done);
     }
     let source = config.source.connection.connect(APPLICATION).await?;
@@ -28,8 +28,8 @@ pub async fn run(config: &Config, args: &DropArgs) -> anyhow::Result<Outcome> {
         bail!(slot::SlotError::InUse { name: config.source.slot.clone(), pid: Some(pid) });
     }
     forget_position(config, &target, args.reports).await?;
-    tell("slot", &config.source.slot, slot::drop(&source, &config.source.slot).await?);
-    tell("publication", &config.source.publication, publication::drop(&source, config).await?);
+    tell_of("slot", &config.source.slot, slot::drop(&source, &config.source.slot).await?);
+    tell_of("publication", &config.source.publication, publication::drop(&source, config).await?);
     if args.reports {
         for schema in [config.state_schema(), config.target.schema.clone()] {
             let statement = format!("DROP SCHEMA {} CASCADE", ident(&schema));
@@ -38,14 +38,14 @@ pub async fn run(config: &Config, args: &DropArgs) -> anyhow::Result<Outcome> {
             if there {
                 target.batch_execute(&statement).await.with_context(|| format!("cannot run {statement}"))?;
             }
-            tell("schema", &schema, there);
+            tell_of("schema", &schema, there);
         }
     }
     Ok(Outcome::Done)
 }
 
-fn tell(what: &str, name: &str, dropped: bool) {
-    println!("{what:<12} {name} {}", if dropped { "dropped" } else { "was not there" });
+fn tell_of(what: &str, name: &str, dropped: bool) {
+    tell(format!("{what:<12} {name} {}", if dropped { "dropped" } else { "was not there" }));
 }
 
 /// Without the slot the stored position is worth nothing; the next first copy starts from none. Schemas that are not

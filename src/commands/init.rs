@@ -3,7 +3,7 @@
 use anyhow::{Context, bail};
 use tokio_postgres::Client;
 
-use super::{Outcome, grants};
+use super::{Outcome, grants, say, tell};
 use crate::apply::migrate;
 use crate::cli::InitArgs;
 use crate::config::{Config, Connection, parse_connection};
@@ -39,27 +39,27 @@ pub async fn run(config: &Config, args: &InitArgs) -> anyhow::Result<Outcome> {
 
     let migrated = migrate::migrate(&mut target, &config.target.schema).await?;
     match (migrated.from, migrated.to) {
-        (from, to) if from == to => println!("schema       {} is at version {to}", config.target.schema),
-        (0, to) => println!("schema       {} created, version {to}", config.target.schema),
-        (from, to) => println!("schema       {} upgraded from version {from} to {to}", config.target.schema),
+        (from, to) if from == to => tell(format!("schema       {} is at version {to}", config.target.schema)),
+        (0, to) => tell(format!("schema       {} created, version {to}", config.target.schema)),
+        (from, to) => tell(format!("schema       {} upgraded from version {from} to {to}", config.target.schema)),
     }
     let publisher = admin.as_ref().unwrap_or(&source);
     let stores = discover(publisher, config).await.context("cannot read the catalogue")?;
     let changes = publication::ensure(publisher, config, &stores.stores).await?;
     let name = &config.source.publication;
     match (changes.created, changes.added.len(), changes.dropped.len()) {
-        (true, tables, _) => println!("publication  {name} created with {tables} tables"),
-        (false, 0, 0) => println!("publication  {name} is right"),
-        (false, added, dropped) => println!("publication  {name}: {added} tables added, {dropped} dropped"),
+        (true, tables, _) => tell(format!("publication  {name} created with {tables} tables")),
+        (false, 0, 0) => tell(format!("publication  {name} is right")),
+        (false, added, dropped) => tell(format!("publication  {name}: {added} tables added, {dropped} dropped")),
     }
     let name = &config.source.slot;
     if ensure_slot(config, &source, &target).await? {
-        println!("slot         {name} created");
+        tell(format!("slot         {name} created"));
     } else {
-        println!("slot         {name} is there");
+        tell(format!("slot         {name} is there"));
     }
     let healthy = stores.stores.iter().filter(|s| s.healthy()).count();
-    println!("stores       {healthy} of {} can be followed", stores.stores.len());
+    tell(format!("stores       {healthy} of {} can be followed", stores.stores.len()));
     warn_of(&stores);
     Ok(Outcome::Done)
 }
@@ -179,11 +179,11 @@ async fn print_sql(config: &Config, admin: Option<&Client>) -> anyhow::Result<()
         }
     };
     if admin.is_some() {
-        println!("-- role and grants, as administrator");
+        say("-- role and grants, as administrator")?;
         for statement in prepare_statements(config, source).await? {
             match statement.split_once(" PASSWORD ") {
-                Some((role, _)) => println!("{role} PASSWORD '...';"),
-                None => println!("{statement}"),
+                Some((role, _)) => say(format!("{role} PASSWORD '...';"))?,
+                None => say(statement)?,
             }
         }
     }
@@ -193,16 +193,16 @@ async fn print_sql(config: &Config, admin: Option<&Client>) -> anyhow::Result<()
         let target = config.target_connection().connect(APPLICATION).await?;
         migrate::version(&target, &config.target.schema).await?
     };
-    println!("-- report schema, as {} at the target", ident(config.target_connection().user()));
-    print!("{}", migrate::print_sql(&config.target.schema, from));
+    say(format!("-- report schema, as {} at the target", ident(config.target_connection().user())))?;
+    say(migrate::print_sql(&config.target.schema, from))?;
     let stores = discover(source, config).await.context("cannot read the catalogue")?;
-    println!("\n-- publication, as the owner of the tables");
+    say("-- publication, as the owner of the tables")?;
     for statement in publication::print_sql(source, config, &stores.stores).await? {
-        println!("{statement}");
+        say(statement)?;
     }
     if !slot::exists(source, &config.source.slot).await? {
-        println!("-- slot, after the publication");
-        println!("SELECT pg_create_logical_replication_slot({}, 'pgoutput');", literal(&config.source.slot));
+        say("-- slot, after the publication")?;
+        say(format!("SELECT pg_create_logical_replication_slot({}, 'pgoutput');", literal(&config.source.slot)))?;
     }
     warn_of(&stores);
     Ok(())

@@ -6,6 +6,11 @@ pub mod drop;
 pub mod grant;
 pub mod grants;
 pub mod init;
+mod request;
+pub mod resync;
+pub mod run;
+pub mod status;
+pub mod verify;
 
 use anyhow::{anyhow, bail};
 use clap::CommandFactory;
@@ -21,6 +26,20 @@ pub enum Outcome {
     DoesNotHold,
 }
 
+/// Writes a line to stdout. `println!` would panic when whoever reads has enough (`| head`).
+///
+/// # Errors
+/// What the system says; `main` takes a closed pipe for the end of a good run.
+pub fn say(line: impl std::fmt::Display) -> std::io::Result<()> {
+    use std::io::Write;
+    writeln!(std::io::stdout(), "{line}")
+}
+
+/// The same for a command that changes something: that nobody reads on is no reason to stop half-way.
+pub fn tell(line: impl std::fmt::Display) {
+    let _ = say(line);
+}
+
 /// Runs the command.
 ///
 /// # Errors
@@ -31,11 +50,11 @@ pub async fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Init(args) => init::run(&config(global)?, &args).await,
         Command::Check(args) => check::run(&config(global)?, &args).await,
         Command::Drop(args) => drop::run(&config(global)?, &args).await,
-        Command::Run(_) => pending(),
-        Command::Status(_) => pending(),
-        Command::Verify(_) => pending(),
+        Command::Run(args) => run::run(config(global)?, &args).await,
+        Command::Status(args) => status::run(config(global)?, &args).await,
+        Command::Verify(args) => verify::run(config(global)?, &args).await,
         Command::Recalculate(_) => pending(),
-        Command::Resync(_) => pending(),
+        Command::Resync(args) => resync::run(config(global)?, &args).await,
         Command::Jobs(_) => pending(),
         Command::Demo(_) => pending(),
         Command::Man => {

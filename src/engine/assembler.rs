@@ -336,6 +336,11 @@ impl Assembler {
         Some(Batch { steps, continued: std::mem::replace(&mut self.continued, true), end: None })
     }
 
+    /// End of what was handed out; the position at the start where nothing was yet.
+    pub fn handed_out(&self) -> Lsn {
+        self.position
+    }
+
     /// With nothing received that is not handed out: the position up to which there is nothing for us.
     pub fn idle_position(&self) -> Option<Lsn> {
         let idle = self.steps.is_empty() && self.transaction.is_none();
@@ -361,8 +366,10 @@ impl Assembler {
     pub fn has_reached(&self, limit: Lsn) -> bool {
         self.steps.is_empty()
             && self.transaction.is_none()
-            && (self.received >= limit || self.kept_back.as_ref().is_some_and(|event| {
-                matches!(event, StreamEvent::Begin { final_lsn, .. } if *final_lsn >= limit)
-            }))
+            && (self.received >= limit
+                || self
+                    .kept_back
+                    .as_ref()
+                    .is_some_and(|event| matches!(event, StreamEvent::Begin { final_lsn, .. } if *final_lsn >= limit)))
     }
 }

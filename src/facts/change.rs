@@ -1,8 +1,6 @@
 //! One row change of the POS, typed.
 
-use super::entity::{
-    Customer, Payment, PaymentKind, Pricing, Product, SaleStatus, Session, StockLimits, StockShare,
-};
+use super::entity::{Customer, Payment, PaymentKind, Pricing, Product, SaleStatus, Session, StockLimits, StockShare};
 use crate::domain::{BusinessDay, Instant, Money, Quantity};
 
 /// What happened to one row. `Update` carries the old key where the primary key changed.

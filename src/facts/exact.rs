@@ -9,6 +9,14 @@ pub struct Inexact;
 
 /// `*sum += value`, exactly.
 pub fn add(sum: &mut Decimal, value: Decimal) -> Result<(), Inexact> {
+    if value.is_zero() {
+        return Ok(());
+    }
+    if sum.is_zero() {
+        *sum = value;
+        return Ok(());
+    }
+    // Where the digits do not suffice the library gives up decimal places, which are those lost.
     let scale = sum.scale().max(value.scale());
     let result = sum.checked_add(value).ok_or(Inexact)?;
     if result.scale() < scale && !result.is_zero() {
@@ -45,6 +53,13 @@ mod tests {
         let mut sum = d("0.1");
         add(&mut sum, d("0.2")).unwrap();
         assert_eq!(sum, d("0.3"));
+        for (a, b, expected) in
+            [("0.00", "5", "5"), ("5", "0.00", "5"), ("1.50", "-1.50", "0"), ("10.5", "-0.25", "10.25")]
+        {
+            let mut sum = d(a);
+            add(&mut sum, d(b)).unwrap();
+            assert_eq!(sum, d(expected));
+        }
         let mut sum = d("1000000000000000000000000000");
         assert_eq!(add(&mut sum, d("0.001")), Err(Inexact));
         assert_eq!(multiply(d("1.500"), d("2.00")).unwrap(), d("3"));

@@ -1,6 +1,8 @@
 //! Applies typed changes to the working set, in WAL order.
 
-use super::change::{BatchRow, Change, ItemRow, MovementRow, PaymentRow, ReservationRow, RowOp, SaleRow, Sign, TransactionRow};
+use super::change::{
+    BatchRow, Change, ItemRow, MovementRow, PaymentRow, ReservationRow, RowOp, SaleRow, Sign, TransactionRow,
+};
 use super::entity::{
     CreditPayment, Header, Item, Movement, MovementBlock, Pricing, Sale, SaleStatus, StockLimits, StockShare,
 };
@@ -16,7 +18,9 @@ impl WorkingSet {
             Change::Payment(op) => self.payment(tenant, op),
             Change::Movement(op) => self.movement(tenant, op),
             Change::Pricing(op) => self.price(tenant, op),
-            Change::Batch(op) => share(&mut self.batches, tenant, op, |row: BatchRow, _| row.active.then_some(row.share)),
+            Change::Batch(op) => {
+                share(&mut self.batches, tenant, op, |row: BatchRow, _| row.active.then_some(row.share))
+            }
             Change::Reservation(op) => {
                 share(&mut self.reservations, tenant, op, |row: ReservationRow, before| {
                     row.active.unwrap_or(before).then_some(row.share)
@@ -59,7 +63,9 @@ impl WorkingSet {
     /// A source transaction ends here: items of sales that are counted now take their unit cost, once.
     pub fn commit(&mut self) {
         for (tenant, id) in std::mem::take(&mut self.touched) {
-            let Some(mut sale) = self.sales.get_mut(&(tenant, id)).and_then(|entry| entry.after.take()) else { continue };
+            let Some(mut sale) = self.sales.get_mut(&(tenant, id)).and_then(|entry| entry.after.take()) else {
+                continue;
+            };
             if sale.counted_day().is_some() {
                 for item in sale.items.iter_mut().filter(|item| item.cost.is_none()) {
                     item.cost = Some(self.cost_of(tenant, item.product));

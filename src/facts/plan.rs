@@ -269,10 +269,9 @@ impl Plan {
                     },
                 ))
             }
-            TableKind::Session => Change::Session(op.of(
-                id,
-                Session { opened_day: self.day(row.instant(1)?), closed_day: self.day(row.instant(2)?) },
-            )),
+            TableKind::Session => Change::Session(
+                op.of(id, Session { opened_day: self.day(row.instant(1)?), closed_day: self.day(row.instant(2)?) }),
+            ),
             TableKind::Product => Change::Product(op.of(
                 id,
                 Box::new(Product {
@@ -307,9 +306,7 @@ impl Plan {
                     quantity: row.amount(3)?,
                 },
             )),
-            TableKind::Batch => {
-                Change::Batch(op.of(id, BatchRow { share: row.share(1, 2)?, active: row.flag(3)? }))
-            }
+            TableKind::Batch => Change::Batch(op.of(id, BatchRow { share: row.share(1, 2)?, active: row.flag(3)? })),
             TableKind::Reservation => Change::Reservation(op.of(
                 id,
                 ReservationRow {

@@ -4,9 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 
 use super::change::{Change, RowOp};
-use super::entity::{
-    CreditPayment, Customer, MovementBlock, Pricing, Product, Sale, Session, StockLimits, StockShare,
-};
+use super::entity::{CreditPayment, Customer, MovementBlock, Pricing, Product, Sale, Session, StockLimits, StockShare};
 use crate::domain::{Money, TenantId};
 
 /// A tenant's row by its id.
@@ -155,20 +153,22 @@ impl Needs {
                 if let RowOp::Insert(_, row) | RowOp::Update { row, .. } = op {
                     self.priced_products.insert(key(row.product));
                 }
-                each_id(op, |id| want_kind(0, &mut self.pricing, &mut self.fresh_others, key(id), fresh && op.is_insert()));
+                each_id(op, |id| {
+                    want_kind(0, &mut self.pricing, &mut self.fresh_others, key(id), fresh && op.is_insert())
+                });
             }
-            Change::Batch(op) => {
-                each_id(op, |id| want_kind(1, &mut self.batches, &mut self.fresh_others, key(id), fresh && op.is_insert()))
-            }
+            Change::Batch(op) => each_id(op, |id| {
+                want_kind(1, &mut self.batches, &mut self.fresh_others, key(id), fresh && op.is_insert())
+            }),
             Change::Reservation(op) => each_id(op, |id| {
                 want_kind(2, &mut self.reservations, &mut self.fresh_others, key(id), fresh && op.is_insert())
             }),
             Change::Transaction(op) => each_id(op, |id| {
                 want_kind(3, &mut self.credit_payments, &mut self.fresh_others, key(id), fresh && op.is_insert())
             }),
-            Change::Session(op) => {
-                each_id(op, |id| want_kind(4, &mut self.sessions, &mut self.fresh_others, key(id), fresh && op.is_insert()))
-            }
+            Change::Session(op) => each_id(op, |id| {
+                want_kind(4, &mut self.sessions, &mut self.fresh_others, key(id), fresh && op.is_insert())
+            }),
             Change::StockLimits(op) => each_id(op, |id| {
                 want_kind(5, &mut self.stock_limits, &mut self.fresh_others, key(id), fresh && op.is_insert())
             }),

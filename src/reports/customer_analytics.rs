@@ -1,10 +1,10 @@
 //! customer_analytics: what a sale and a credit payment add to their customer.
 
 use super::deltas::{Deltas, Side, put};
-use crate::facts::exact::Inexact;
 use crate::domain::TenantId;
 use crate::facts::WorkingSet;
 use crate::facts::entity::Sale;
+use crate::facts::exact::Inexact;
 
 /// All days count, also those before the horizon: lifetime figures and first purchases are for life.
 pub(super) fn sale(deltas: &mut Deltas, tenant: TenantId, side: Side, sale: &Sale) -> Result<(), Inexact> {

@@ -1,10 +1,10 @@
 //! daily_sales_report: what a sale and a cashier session add to their day.
 
 use super::deltas::{Deltas, Horizons, Side, put};
-use crate::facts::exact::Inexact;
 use crate::domain::{BusinessDay, TenantId};
 use crate::facts::WorkingSet;
 use crate::facts::entity::{PaymentKind, Sale};
+use crate::facts::exact::Inexact;
 
 /// A counted sale adds to its day; a refunded one adds to the day's refunds.
 pub(super) fn sale(

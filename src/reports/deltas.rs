@@ -2,11 +2,11 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::facts::exact::{Inexact, add, multiply};
 use super::{customer_analytics, daily_sales, inventory, product_performance};
 use crate::domain::{BusinessDay, Money, Quantity, TenantId};
 use crate::facts::WorkingSet;
 use crate::facts::entity::Sale;
+use crate::facts::exact::{Inexact, add, multiply};
 
 /// The first kept date of each tenant: nothing is dated before it.
 pub type Horizons = HashMap<TenantId, BusinessDay>;

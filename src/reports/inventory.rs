@@ -1,9 +1,9 @@
 //! inventory_snapshot: what ledger entries, batches and reservations add to a product's stock.
 
 use super::deltas::{Deltas, Side, put};
-use crate::facts::exact::Inexact;
 use crate::domain::{Money, TenantId};
 use crate::facts::WorkingSet;
+use crate::facts::exact::Inexact;
 
 pub(super) fn stock(deltas: &mut Deltas, set: &WorkingSet) -> Result<(), (TenantId, Inexact)> {
     for ((tenant, _), entry) in set.movements.iter().filter(|(_, entry)| entry.changed()) {

@@ -1,9 +1,9 @@
 //! product_performance: what the items of a counted sale add to product and day.
 
 use super::deltas::{Deltas, Side, line_cost, put};
-use crate::facts::exact::Inexact;
 use crate::domain::{BusinessDay, TenantId};
 use crate::facts::entity::Sale;
+use crate::facts::exact::Inexact;
 
 pub(super) fn sale(
     deltas: &mut Deltas,

@@ -92,12 +92,20 @@ pub struct StoreTables {
     pub missing_optional: Vec<TableKind>,
     pub stock_source: ResolvedStock,
     pub problems: Vec<Problem>,
+    /// Our role may not read some table; that is the last of the problems.
+    pub unreadable: bool,
 }
 
 impl StoreTables {
-    /// Only a healthy store is published and followed.
+    /// Only a healthy store is followed.
     pub fn healthy(&self) -> bool {
         self.problems.is_empty()
+    }
+
+    /// Whether its tables belong into the publication: a privilege that our role lacks harms nobody there, and the
+    /// statement for the administrator shall be whole.
+    pub fn publishable(&self) -> bool {
+        self.problems.len() == usize::from(self.unreadable)
     }
 }
 
@@ -231,13 +239,20 @@ fn store(
         missing_optional: Vec::new(),
         stock_source,
         problems: Vec::new(),
+        unreadable: false,
         schema,
     };
+    let mut unreadable = Vec::new();
     for kind in TableKind::ALL {
         let Some(mapped) = mapping.tables.get(&kind).filter(|_| kind != unused) else { continue };
         match found.remove(&mapped.table) {
             Some((relation, table)) => {
-                store.problems.extend(super::mapped::problems(role, &store.schema, kind, mapped, &relation, &table));
+                let (problems, readable) =
+                    super::mapped::problems(role, &store.schema, kind, mapped, &relation, &table);
+                store.problems.extend(problems);
+                if !readable {
+                    unreadable.push(qualified(&store.schema, &table.name));
+                }
                 if relation.is_table() {
                     store.tables.insert(kind, table);
                 }
@@ -251,6 +266,17 @@ fn store(
             )),
             None => store.missing_optional.push(kind),
         }
+    }
+    if !unreadable.is_empty() {
+        store.unreadable = true;
+        store.problems.push(Problem::new(
+            format!("our role may not read {} of its tables", unreadable.len()),
+            format!(
+                "GRANT USAGE ON SCHEMA {} TO {role}; GRANT SELECT ON {} TO {role};",
+                ident(&store.schema),
+                unreadable.join(", ")
+            ),
+        ));
     }
     store
 }

@@ -10,7 +10,6 @@ use tokio_postgres::{Client, NoTls};
 
 use super::tls;
 use crate::config::{Connection, SslMode, TlsSettings};
-use crate::sql::ident;
 
 /// What values look like must not depend on how a role or the server is set up.
 const SESSION: &str = "-c DateStyle=ISO,YMD -c IntervalStyle=postgres -c extra_float_digits=3 -c TimeZone=UTC";
@@ -178,10 +177,7 @@ mod tests {
         let r = parse_connection(text, None, &|_| None).unwrap().replication("tillstream", "Mixed\"Case", "me");
         assert_eq!((r.host.as_str(), r.port, r.user.as_str(), r.database.as_str()), ("10.0.0.1", 5433, "till", "pos"));
         assert_eq!(r.password, "pw");
-        assert_eq!(
-            (r.slot.as_str(), r.publication.names()),
-            ("\"tillstream\"", &["\"Mixed\"\"Case\"".to_string()][..])
-        );
+        assert_eq!((r.slot.as_str(), r.publication.names()), ("tillstream", &["Mixed\"Case".to_string()][..]));
         assert_eq!(r.tls.sni_hostname.as_deref(), Some("db.example"));
         assert_eq!(r.tls.ca_pem_path.as_deref(), Some(std::path::Path::new("/root.crt")));
         let options = r.options.unwrap();

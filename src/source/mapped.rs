@@ -12,7 +12,7 @@ pub(super) async fn role(client: &Client) -> Result<String, tokio_postgres::Erro
     Ok(ident(client.query_one("SELECT current_user::text", &[]).await?.try_get(0)?))
 }
 
-/// What keeps this table from being followed; `role` is our role, quoted.
+/// What keeps this table from being followed, and whether our role, quoted in `role`, may read it.
 pub(super) fn problems(
     role: &str,
     schema: &str,
@@ -20,7 +20,7 @@ pub(super) fn problems(
     mapped: &TableMapping,
     relation: &Relation,
     table: &StoreTable,
-) -> Vec<Problem> {
+) -> (Vec<Problem>, bool) {
     let name = qualified(schema, &relation.name);
     let mut problems = Vec::new();
     let mut problem = |what: String, fix: String| problems.push(Problem::new(what, fix));
@@ -36,7 +36,7 @@ pub(super) fn problems(
         (b'r' | b'p', _) => {}
         _ => {
             problem(format!("{name} is not a table but a view or foreign table; it has no changes to follow"), remap);
-            return problems;
+            return (problems, true);
         }
     }
     if relation.has_children {
@@ -78,13 +78,7 @@ pub(super) fn problems(
             Some(column) => unreadable |= !column.readable,
         }
     }
-    if unreadable {
-        problem(
-            format!("{name} cannot be read by our role"),
-            format!("GRANT USAGE ON SCHEMA {} TO {role}; GRANT SELECT ON {name} TO {role};", ident(schema)),
-        );
-    }
-    problems
+    (problems, !unreadable)
 }
 
 /// Whether values of this column can be read as that type.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
-use super::catalog::{StoreTable, StoreTables};
+use super::catalog::StoreTables;
 use crate::config::Config;
 use crate::sql::{ident, qualified};
 
@@ -90,9 +90,9 @@ pub async fn drift(client: &Client, config: &Config, stores: &[StoreTables]) -> 
     for store in stores {
         for table in store.tables.values() {
             let name = qualified(&store.schema, &table.name);
-            if store.healthy() {
+            if store.publishable() {
                 wanted.insert(table.oid, name);
-            } else if StoreTable::publishable(table) {
+            } else if table.publishable() {
                 allowed.insert(table.oid, name);
             }
         }

@@ -18,6 +18,9 @@ use tokio_postgres::{Client, NoTls};
 /// How long a program may run to its end.
 const PROGRAM_TIMEOUT: Duration = Duration::from_secs(120);
 
+/// Runs the tests on another major than the one found first, such as 18; fetched where it is not installed.
+const VERSION_VARIABLE: &str = "TILLSTREAM_TEST_PG_VERSION";
+
 static SERVER: OnceLock<Postgres> = OnceLock::new();
 static DATABASES: AtomicU32 = AtomicU32::new(0);
 
@@ -27,7 +30,9 @@ pub fn server() -> &'static Postgres {
     SERVER.get_or_init(|| {
         let settings = [("max_replication_slots", "60"), ("max_wal_senders", "60"), ("max_connections", "200")];
         let settings = settings.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
-        Postgres::start(StartOptions { settings, ..StartOptions::default() }).expect("start postgresql")
+        let version = std::env::var(VERSION_VARIABLE).ok().map(|v| v.parse().expect("a major version"));
+        Postgres::start(StartOptions { settings, version, ..StartOptions::default() })
+            .unwrap_or_else(|error| panic!("{error}"))
     })
 }
 

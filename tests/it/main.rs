@@ -2,4 +2,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod harness;
+mod live;
+mod oracle;
+mod replay;
 mod server;
+mod settings;
+mod setup;
+mod shop;
+mod verify_sql;
+mod view;
+mod workload;

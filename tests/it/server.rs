@@ -1,10 +1,13 @@
 //! The throwaway server itself, and the POS tables in it.
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use tillstream::demo::postgres::{Postgres, StartOptions, StopMode};
 
-use crate::harness::{TestDb, connect, server};
+use crate::harness::{TestDb, connect, server, wait_until};
 
 #[tokio::test]
 async fn a_test_database_is_ready_for_logical_decoding_and_holds_stores() {
@@ -80,4 +83,33 @@ async fn settings_count_above_our_own() {
         let value: String = client.query_one("SELECT current_setting($1)", &[&name]).await.unwrap().get(0);
         assert_eq!(value, expected, "{name}");
     }
+}
+
+/// Not a test: the process that the next one kills.
+#[test]
+#[ignore = "run by killed_with_its_owner"]
+fn holds_a_server() {
+    let server = Postgres::start(StartOptions::default()).unwrap();
+    println!("\nserver {} {}", server.pid().unwrap(), server.socket_dir().display());
+    std::thread::park_timeout(Duration::from_secs(60));
+}
+
+#[tokio::test]
+async fn killed_with_its_owner() {
+    let mut owner = Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "server::holds_a_server", "--nocapture"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(owner.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let line = lines.into_iter().find(|l| l.starts_with("server ")).unwrap();
+    let (pid, dir) = line.strip_prefix("server ").unwrap().split_once(' ').unwrap();
+    assert!(Path::new(dir).is_dir());
+    owner.kill().unwrap();
+    owner.wait().unwrap();
+    let proc_entry = format!("/proc/{pid}");
+    wait_until("server and folder are gone", Duration::from_secs(20), || async {
+        !Path::new(dir).exists() && !Path::new(&proc_entry).exists()
+    })
+    .await;
 }

@@ -6,7 +6,7 @@ mod target;
 
 use serde::Serialize;
 
-use super::Outcome;
+use super::{Outcome, say};
 use crate::cli::ReadArgs;
 use crate::config::Config;
 
@@ -77,29 +77,29 @@ pub async fn run(config: &Config, args: &ReadArgs) -> anyhow::Result<Outcome> {
             "warnings": findings.count(Severity::Warning),
             "findings": findings.0,
         });
-        println!("{}", serde_json::to_string_pretty(&json)?);
+        say(serde_json::to_string_pretty(&json)?)?;
     } else {
-        print(&findings);
+        print(&findings)?;
     }
     Ok(if problems == 0 { Outcome::Done } else { Outcome::DoesNotHold })
 }
 
-fn print(findings: &Findings) {
+fn print(findings: &Findings) -> std::io::Result<()> {
     for finding in &findings.0 {
         let mark = match finding.severity {
             Severity::Ok => "ok",
             Severity::Warning => "warning",
             Severity::Problem => "problem",
         };
-        println!("{mark:<8} {}: {}", finding.about, finding.what);
+        say(format!("{mark:<8} {}: {}", finding.about, finding.what))?;
         for line in finding.fix.iter().flat_map(|fix| fix.lines()) {
-            println!("         {line}");
+            say(format!("         {line}"))?;
         }
     }
     let plural = |n: usize, word: &str| if n == 1 { format!("1 {word}") } else { format!("{n} {word}s") };
-    println!(
+    say(format!(
         "{}, {}",
         plural(findings.count(Severity::Problem), "problem"),
         plural(findings.count(Severity::Warning), "warning")
-    );
+    ))
 }

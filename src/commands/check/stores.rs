@@ -45,7 +45,7 @@ async fn check_publication(
     let drift = publication::drift(source, config, stores).await?;
     let mut not_ours: Vec<String> = stores
         .iter()
-        .filter(|s| s.healthy())
+        .filter(|s| s.publishable())
         .flat_map(|s| s.tables.values().filter(|t| !t.owned).map(|t| qualified(&s.schema, &t.name)))
         .collect();
     not_ours.sort();

@@ -1,0 +1,92 @@
+//! Asking the running daemon for something, through its state schema; or doing it here where none runs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use serde_json::Value;
+use tokio_postgres::Client;
+
+use crate::apply::{Statements, Writer};
+use crate::config::Config;
+use crate::engine::prepare::statements;
+use crate::engine::{Clock, Mode, Progress};
+
+/// How often the answer is looked for.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// The running daemon, seen from a command.
+pub struct Daemon {
+    target: Client,
+    sql: Statements,
+    pub source: Client,
+}
+
+impl Daemon {
+    /// `None`: no process holds the writer's lock.
+    ///
+    /// # Errors
+    /// Where a database cannot be reached.
+    pub async fn find(config: &Config) -> anyhow::Result<Option<Daemon>> {
+        let target = config.target_connection().connect("tillstream command").await?;
+        if Writer::lock(&target, &config.state_schema()).await? {
+            return Ok(None);
+        }
+        let source = config.source.connection.connect("tillstream command").await?;
+        Ok(Some(Daemon { target, sql: statements(config), source }))
+    }
+
+    /// Asks, and waits for the answer as long as somebody holds the writer's lock.
+    ///
+    /// # Errors
+    /// What the daemon says against it, or that it is gone.
+    pub async fn ask(&mut self, kind: &str, arguments: Value) -> anyhow::Result<Value> {
+        let id: i64 = self.target.query_one(self.sql.text("ask"), &[&kind, &arguments]).await?.try_get(0)?;
+        self.sql.prepare(&self.target, &["read_answer"]).await?;
+        loop {
+            let rows = self.sql.query(&self.target, "read_answer", &[&id]).await?;
+            let row = rows.first().context("the request is gone")?;
+            let (state, answer): (String, Option<Value>) = (row.try_get(0)?, row.try_get(1)?);
+            match state.as_str() {
+                "new" | "taken" => tokio::time::sleep(LOOK).await,
+                _ => {
+                    self.target.execute(self.sql.text("forget_request"), &[&id]).await?;
+                    let answer = answer.unwrap_or_default();
+                    if state == "failed" {
+                        let error = answer.get("error").and_then(Value::as_str).unwrap_or("no reason given");
+                        bail!("the daemon refuses: {error}");
+                    }
+                    return Ok(answer);
+                }
+            }
+        }
+    }
+}
+
+/// Has it done by the running daemon; where none runs, by one that runs here just for it.
+///
+/// # Errors
+/// As [`Daemon::ask`].
+pub async fn ask(config: &Arc<Config>, kind: &str, arguments: Value) -> anyhow::Result<Value> {
+    if let Some(mut daemon) = Daemon::find(config).await? {
+        return daemon.ask(kind, arguments).await;
+    }
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let progress = Progress::default();
+    let running =
+        tokio::spawn(crate::engine::run(Arc::clone(config), Mode::Forever, Clock::system(), progress.clone(), stopped));
+    while !progress.is_live() && !running.is_finished() {
+        tokio::time::sleep(LOOK).await;
+    }
+    let answer = match Daemon::find(config).await? {
+        Some(mut daemon) if !running.is_finished() => daemon.ask(kind, arguments).await,
+        _ => Err(anyhow::anyhow!("the reports could not be written")),
+    };
+    // A resync prepares anew; it is done when the stream is live again.
+    while !progress.is_live() && !running.is_finished() {
+        tokio::time::sleep(LOOK).await;
+    }
+    stop.send_replace(true);
+    running.await??;
+    answer
+}

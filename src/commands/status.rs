@@ -1,0 +1,185 @@
+//! `status`: one screen that says in words what is wrong and what to do; also when the daemon is down.
+
+use serde_json::{Value, json};
+use tokio_postgres::Client;
+
+use super::Outcome;
+use crate::apply::{Writer, migrate};
+use crate::cli::ReadArgs;
+use crate::config::Config;
+use crate::engine::position::{Decision, StoredPosition, decide};
+use crate::engine::prepare::{identity, statements, stored_position};
+use crate::lsn::Lsn;
+use crate::source::slot;
+use crate::sql::ident;
+
+/// What the operator has to know.
+#[derive(Debug, Default)]
+struct Status {
+    phase: &'static str,
+    position: Option<Lsn>,
+    lag_bytes: Option<u64>,
+    lag_seconds: Option<f64>,
+    retained_bytes: Option<i64>,
+    slot: Option<String>,
+    stores: Vec<Value>,
+    jobs: Vec<Value>,
+    /// What is wrong and what to do, most urgent first.
+    advice: Vec<String>,
+}
+
+/// # Errors
+/// Where neither database can be asked.
+pub async fn run(config: Config, args: &ReadArgs) -> anyhow::Result<Outcome> {
+    let status = look(&config).await?;
+    if args.json {
+        let document = json!({
+            "phase": status.phase, "position": status.position.map(|p| p.to_string()), "lag_bytes": status.lag_bytes,
+            "lag_seconds": status.lag_seconds, "retained_wal_bytes": status.retained_bytes, "slot": status.slot,
+            "tenants": status.stores, "jobs": status.jobs, "advice": status.advice,
+        });
+        println!("{document}");
+    } else {
+        print!("{}", screen(&status));
+    }
+    Ok(Outcome::Done)
+}
+
+async fn look(config: &Config) -> anyhow::Result<Status> {
+    let target = config.target_connection().connect("tillstream status").await?;
+    let mut status = Status { phase: "not set up", ..Status::default() };
+    if migrate::version(&target, &config.target.schema).await? < migrate::latest() {
+        status.advice.push("the report schema is not there or not up to date: run tillstream init".to_string());
+        return Ok(status);
+    }
+    let sql = statements(config);
+    let stored = stored_position(&target, &sql).await?;
+    status.position = stored.as_ref().map(|p| p.lsn);
+    let running = !Writer::lock(&target, &config.state_schema()).await?;
+    stores(config, &target, &mut status).await?;
+    status.phase = match (running, stored.is_some()) {
+        (true, false) => "starting",
+        (true, true) if status.stores.iter().any(|s| s["state"] == "copying") => "copying",
+        (true, true) => "live",
+        (false, _) => "down",
+    };
+    if !running {
+        status.advice.push("the daemon does not run: systemctl start tillstream (or tillstream run)".to_string());
+    }
+    match config.source.connection.connect("tillstream status").await {
+        Ok(source) => at_source(config, &source, &target, stored.as_ref(), &mut status).await?,
+        Err(e) => status.advice.insert(0, e.to_string()),
+    }
+    for store in &status.stores {
+        if store["state"] == "quarantined" {
+            status.advice.push(format!(
+                "store {} is quarantined: {}; mend it, then run: tillstream resync --tenant {}",
+                store["tenant"].as_str().unwrap_or_default(),
+                store["message"].as_str().unwrap_or_default(),
+                store["tenant"].as_str().unwrap_or_default()
+            ));
+        }
+    }
+    Ok(status)
+}
+
+async fn stores(config: &Config, target: &Client, status: &mut Status) -> anyhow::Result<()> {
+    let query = format!(
+        "SELECT tenant, name, time_zone, state, message, synchronized_at::text FROM {}.tenant ORDER BY tenant",
+        ident(&config.target.schema)
+    );
+    for row in target.query(&query, &[]).await? {
+        status.stores.push(json!({
+            "tenant": row.try_get::<_, String>(0)?, "name": row.try_get::<_, String>(1)?,
+            "time_zone": row.try_get::<_, String>(2)?, "state": row.try_get::<_, String>(3)?,
+            "message": row.try_get::<_, Option<String>>(4)?, "synchronized_at": row.try_get::<_, Option<String>>(5)?,
+        }));
+    }
+    Ok(())
+}
+
+async fn at_source(
+    config: &Config,
+    source: &Client,
+    target: &Client,
+    stored: Option<&StoredPosition>,
+    status: &mut Status,
+) -> anyhow::Result<()> {
+    let source_identity = identity(source).await?;
+    let info = slot::info(source, &config.source.slot).await?;
+    if let Some(stored) = stored {
+        status.lag_bytes = Some(source_identity.flushed.bytes_since(stored.lsn));
+        let query = format!(
+            "SELECT extract(epoch FROM clock_timestamp() - updated_at)::float8 FROM {}.position",
+            ident(&config.state_schema())
+        );
+        let idle: Option<f64> = target.query_one(&query, &[]).await?.try_get(0)?;
+        // Caught up but for what an idle source writes by itself.
+        let caught_up = status.lag_bytes.is_some_and(|bytes| bytes < 64 * 1024);
+        status.lag_seconds = if caught_up && status.phase != "down" { Some(0.0) } else { idle };
+        if let Decision::Lost(why) | Decision::Refuse(why) =
+            decide(Some(stored), info.as_ref(), &source_identity, &config.source.slot)
+        {
+            status.advice.insert(0, format!("{why}; run: tillstream resync"));
+        }
+    }
+    status.retained_bytes = info.as_ref().and_then(|i| i.retained_bytes);
+    status.slot = Some(match &info {
+        None => "missing".to_string(),
+        Some(i) if i.lost() => "lost".to_string(),
+        Some(i) => match i.active_pid {
+            Some(pid) => format!("active (process {pid})"),
+            None => "inactive".to_string(),
+        },
+    });
+    if status.phase == "down" && status.retained_bytes.is_some_and(|bytes| bytes > 1 << 30) {
+        status.advice.push(
+            "the source keeps over 1 GiB of WAL for the stopped daemon: start it, or run tillstream drop before its disk is full"
+                .to_string(),
+        );
+    }
+    Ok(())
+}
+
+fn bytes(n: u64) -> String {
+    match n {
+        0..=9_999 => format!("{n} B"),
+        10_000..=9_999_999 => format!("{} kB", n / 1000),
+        _ => format!("{} MB", n / 1_000_000),
+    }
+}
+
+fn screen(status: &Status) -> String {
+    use std::fmt::Write;
+    let mut out = String::new();
+    let position = status.position.map_or("-".to_string(), |p| p.to_string());
+    let lag = match (status.lag_bytes, status.lag_seconds) {
+        (Some(b), Some(s)) => format!("{}, {s:.1} s", bytes(b)),
+        _ => "-".to_string(),
+    };
+    let retained = status.retained_bytes.and_then(|b| u64::try_from(b).ok()).map_or("-".to_string(), bytes);
+    let slot = status.slot.as_deref().unwrap_or("-");
+    let _ = writeln!(out, "tillstream   {}\nposition     {position}\nbehind       {lag}", status.phase);
+    let _ = writeln!(out, "slot         {slot}, keeps {retained} of WAL");
+    for store in &status.stores {
+        let text = |key: &str| store[key].as_str().unwrap_or("").to_string();
+        let _ = writeln!(
+            out,
+            "store        {:<24} {:<12} {:<20} {}",
+            text("tenant"),
+            text("state"),
+            text("time_zone"),
+            text("name")
+        );
+    }
+    for job in &status.jobs {
+        let _ = writeln!(out, "job          {job}");
+    }
+    if status.advice.is_empty() {
+        let _ = writeln!(out, "\nall is well");
+    }
+    for advice in &status.advice {
+        let _ = writeln!(out, "\n! {advice}");
+    }
+    out
+}

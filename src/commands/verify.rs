@@ -1,0 +1,208 @@
+//! `verify`: every report row against the POS tables, at one exact position of the WAL.
+//!
+//! ```text
+//! daemon runs:     ask it to hold ─ snapshot of the source at X ─ it goes on to exactly X ─ snapshot of the target ─ release
+//! it does not run: catch up, as `run --once` does, up to exactly X; this process is the writer meanwhile
+//! then:            both snapshots are compared while the daemon goes on
+//! ```
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use serde_json::{Value, json};
+use tokio_postgres::IsolationLevel;
+
+use super::Outcome;
+use super::request::{Daemon, ask};
+use crate::apply::copy;
+use crate::cli::VerifyArgs;
+use crate::config::Config;
+use crate::engine::prepare::{self, registered, statements};
+use crate::engine::{Clock, Mode, Progress};
+use crate::source::{ExportedSnapshot, catalog};
+use crate::verify::{Difference, ReportTable, TableCount, TenantScope, compare_tenant};
+
+/// The engine holds this long before the source's snapshot must be there; else it goes on and we try again.
+const SNAPSHOT_WAIT: Duration = Duration::from_secs(3);
+const TRIES: u32 = 20;
+
+/// Both sides at one position.
+struct Standing {
+    snapshot: ExportedSnapshot,
+    /// The target's snapshot and the daemon that holds it open until it is released.
+    held: Option<(String, Daemon)>,
+}
+
+/// # Errors
+/// Where the comparison cannot be made.
+pub async fn run(config: Config, args: &VerifyArgs) -> anyhow::Result<Outcome> {
+    let config = Arc::new(config);
+    let (mut found, mut repaired) = (compare(&config, args, true).await?, false);
+    let differed = found.differences > 0;
+    if differed && args.repair {
+        ask(&config, "rebuild", json!({ "tenant": args.tenant })).await.context("repairing")?;
+        let quiet = VerifyArgs { json: true, ..args.clone() };
+        let after = compare(&config, &quiet, false).await?;
+        repaired = after.differences == 0;
+        found.left = Some(after.differences);
+    }
+    found.tell(args, repaired)?;
+    Ok(if differed { Outcome::DoesNotHold } else { Outcome::Done })
+}
+
+/// What a comparison came to.
+#[derive(Debug, Default)]
+struct Found {
+    position: String,
+    tables: BTreeMap<String, (u64, u64)>,
+    differences: u64,
+    listed: Vec<Difference>,
+    skipped: Vec<String>,
+    tenants: usize,
+    /// Differences left after a repair.
+    left: Option<u64>,
+}
+
+impl Found {
+    fn tell(&self, args: &VerifyArgs, repaired: bool) -> anyhow::Result<()> {
+        let mut out = std::io::stdout().lock();
+        if args.json {
+            let tables: BTreeMap<_, _> = self
+                .tables
+                .iter()
+                .map(|(table, (rows, differences))| (table, json!({ "rows": rows, "differences": differences })))
+                .collect();
+            let document = json!({
+                "position": self.position, "tenants": self.tenants, "tables": tables, "differences": self.listed,
+                "difference_count": self.differences, "skipped": self.skipped, "ok": self.differences == 0,
+                "repaired": args.repair.then_some(repaired), "differences_left": self.left,
+            });
+            writeln!(out, "{document}")?;
+            return Ok(());
+        }
+        for (table, (rows, differences)) in &self.tables {
+            writeln!(out, "{table:<22} {rows:>10} rows compared  {differences:>6} differ")?;
+        }
+        for store in &self.skipped {
+            writeln!(out, "not compared: {store}")?;
+        }
+        let stores = self.tenants;
+        match (self.differences, self.left) {
+            (0, _) => writeln!(out, "every row of {stores} stores is right at {}", self.position)?,
+            (n, None) => {
+                writeln!(out, "{n} differences at {}; tillstream verify --repair puts the rows right", self.position)?
+            }
+            (n, Some(0)) => writeln!(out, "{n} differences at {}; all repaired", self.position)?,
+            (n, Some(left)) => writeln!(
+                out,
+                "{n} differences at {}; {left} are left after the repair: the base facts are wrong, run: tillstream resync",
+                self.position
+            )?,
+        }
+        Ok(())
+    }
+}
+
+async fn compare(config: &Arc<Config>, args: &VerifyArgs, list: bool) -> anyhow::Result<Found> {
+    let standing = stand(config).await?;
+    let mut reader = config.source.connection.connect("tillstream verify").await?;
+    let mut target = config.target_connection().connect("tillstream verify").await?;
+    let sql = statements(config);
+    let source = copy::inside(&mut reader, &standing.snapshot.name).await?;
+    let target = match standing.held {
+        Some((name, mut daemon)) => {
+            let transaction = copy::inside(&mut target, &name).await?;
+            daemon.ask("release", json!({})).await?;
+            transaction
+        }
+        None => target.build_transaction().isolation_level(IsolationLevel::RepeatableRead).start().await?,
+    };
+    let discovery = {
+        let client = config.source.connection.connect("tillstream verify").await?;
+        catalog::discover(&client, config).await?
+    };
+    let known = registered(target.client(), &sql).await?;
+    let mut found = Found { position: standing.snapshot.position.to_string(), ..Found::default() };
+    for store in &discovery.stores {
+        if args.tenant.as_deref().is_some_and(|t| t != store.schema) {
+            continue;
+        }
+        let Some(r) = known.get(&store.schema).filter(|r| r.state == "live") else {
+            let state = known.get(&store.schema).map_or("not copied yet", |r| r.state.as_str());
+            found.skipped.push(format!("{} ({state})", store.schema));
+            continue;
+        };
+        let scope =
+            TenantScope { tenant_id: r.id, today: r.today, horizon: r.horizon, ..prepare::scope(config, store) };
+        let mut listed = Vec::new();
+        let mut sink = |difference: Difference| {
+            if list && !args.json {
+                let mut out = std::io::stdout().lock();
+                let _ = writeln!(out, "{difference}");
+            }
+            if listed.len() < 10_000 {
+                listed.push(difference);
+            }
+        };
+        let result = compare_tenant(&source, &target, config, &scope, &mut sink).await?;
+        for (table, TableCount { rows, differences, .. }) in &result.tables {
+            let count = found.tables.entry(table_name(*table)).or_default();
+            count.0 += rows;
+            count.1 += differences;
+            found.differences += differences;
+        }
+        found.listed.extend(listed);
+        found.tenants += 1;
+    }
+    if let Some(tenant) = args.tenant.as_deref()
+        && found.tenants == 0
+        && found.skipped.is_empty()
+    {
+        bail!("there is no store {tenant:?}; tillstream status lists them");
+    }
+    Ok(found)
+}
+
+fn table_name(table: ReportTable) -> String {
+    table.to_string()
+}
+
+/// Gets source and target to stand at one position, with the daemon's help where it runs.
+async fn stand(config: &Arc<Config>) -> anyhow::Result<Standing> {
+    let Some(mut daemon) = Daemon::find(config).await? else { return stand_alone(config).await };
+    for _ in 0..TRIES {
+        // Long transactions at the source would make it wait: let them end before anything is held.
+        drop(snapshot(config).await?);
+        daemon.ask("hold", json!({})).await?;
+        let Ok(snapshot) = tokio::time::timeout(SNAPSHOT_WAIT, snapshot(config)).await else {
+            daemon.ask("release", json!({})).await?;
+            tracing::info!("a long transaction at the source keeps verify waiting; trying again");
+            continue;
+        };
+        let snapshot = snapshot?;
+        crate::engine::mark(&daemon.source).await?;
+        let answer = daemon.ask("advance", json!({ "lsn": snapshot.position.to_string() })).await?;
+        let name = answer.get("snapshot").and_then(Value::as_str).context("the daemon gave no snapshot")?.to_string();
+        return Ok(Standing { snapshot, held: Some((name, daemon)) });
+    }
+    bail!("transactions at the source stay open too long to take a snapshot beside the daemon; try again later")
+}
+
+async fn snapshot(config: &Config) -> Result<ExportedSnapshot, crate::source::SourceError> {
+    let settings =
+        config.source.connection.replication(&config.source.slot, &config.source.publication, "tillstream verify");
+    ExportedSnapshot::create(settings).await
+}
+
+/// No daemon runs: this process writes what is missing up to the snapshot's position, and nothing beyond.
+async fn stand_alone(config: &Arc<Config>) -> anyhow::Result<Standing> {
+    let snapshot = snapshot(config).await?;
+    crate::engine::mark(&config.source.connection.connect("tillstream verify").await?).await?;
+    let (_keep, stop) = tokio::sync::watch::channel(false);
+    let mode = Mode::UpTo(snapshot.position);
+    crate::engine::run(Arc::clone(config), mode, Clock::system(), Progress::default(), stop).await?;
+    Ok(Standing { snapshot, held: None })
+}

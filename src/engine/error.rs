@@ -1,0 +1,76 @@
+//! Why a session of the engine ended, sorted by whether trying again helps.
+
+use crate::apply::copy::CopyError;
+use crate::apply::migrate::MigrateError;
+use crate::apply::{self, ApplyError};
+use crate::source::connect::ConnectError;
+use crate::source::publication::PublicationError;
+use crate::source::slot::SlotError;
+use crate::source::{SourceError, SourceErrorKind};
+
+use super::assembler::StreamError;
+
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    #[error(transparent)]
+    Copy(#[from] CopyError),
+    #[error(transparent)]
+    Migrate(#[from] MigrateError),
+    #[error(transparent)]
+    Publication(#[from] PublicationError),
+    #[error(transparent)]
+    Slot(#[from] SlotError),
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+    #[error("{}", apply::describe(.0))]
+    Database(#[from] tokio_postgres::Error),
+    /// Only a person can put it right; the message says how.
+    #[error("{0}")]
+    Definite(String),
+}
+
+impl EngineError {
+    /// Whether to connect again by itself. Everything else ends the program with the message.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            EngineError::Connect(e) => e.is_transient(),
+            EngineError::Source(e) => e.kind().is_retryable(),
+            EngineError::Apply(ApplyError::Database(e)) | EngineError::Database(e) => lost_connection(e),
+            EngineError::Copy(e) => e.is_transient(),
+            EngineError::Publication(PublicationError::Server { source, .. })
+            | EngineError::Slot(SlotError::Server(source)) => lost_connection(source),
+            EngineError::Publication(PublicationError::Locked { .. }) | EngineError::Slot(SlotError::InUse { .. }) => {
+                true
+            }
+            EngineError::Migrate(MigrateError::Server { source, .. }) => lost_connection(source),
+            _ => false,
+        }
+    }
+
+    /// A label for metrics: what kind of thing went wrong.
+    pub fn cause(&self) -> &'static str {
+        match self {
+            EngineError::Source(e) if e.kind() == SourceErrorKind::SlotInUse => "slot_in_use",
+            EngineError::Connect(_) => "connect",
+            EngineError::Source(_) | EngineError::Stream(_) => "stream",
+            EngineError::Apply(_) => "write",
+            EngineError::Copy(_) => "copy",
+            _ => "other",
+        }
+    }
+}
+
+/// The server went away, is stopping or starting, or asks to try again; not a statement that will fail again.
+pub fn lost_connection(error: &tokio_postgres::Error) -> bool {
+    error.is_closed()
+        || error.code().is_none()
+        || error
+            .code()
+            .is_some_and(|c| ["08", "40", "53", "57", "55P03"].iter().any(|class| c.code().starts_with(class)))
+}

@@ -1,0 +1,155 @@
+//! Requests of commands, and holding the reports at one exact position for `verify`.
+//!
+//! `verify` asks for a hold (nothing further is taken), makes a snapshot of the source at a position X, asks the engine
+//! to go on to exactly X, gets a snapshot of the target as it is there, and releases. The stream goes on receiving all
+//! the while; a hold that nobody releases ends by itself.
+
+use std::time::{Duration, Instant as Moment};
+
+use serde_json::{Value, json};
+use tokio_postgres::Client;
+
+use super::error::EngineError;
+use super::session::Session;
+use crate::apply::Writer;
+use crate::lsn::Lsn;
+
+/// A hold that is not released lasts no longer than this.
+const LONGEST: Duration = Duration::from_secs(20);
+
+/// The reports are held, or on their way to where they are to be held.
+pub struct Hold {
+    limit: Lsn,
+    /// Who waits for the answer; `None`: it was given.
+    request: Option<i64>,
+    since: Moment,
+    /// A snapshot of the target is wanted, and kept open until the release.
+    export: bool,
+    snapshot: Option<Client>,
+}
+
+/// A commit of our own in the source's WAL, its position: what the stream has passed it, it has everything before.
+pub async fn mark(source: &Client) -> Result<Lsn, EngineError> {
+    let row = source.query_one("SELECT pg_logical_emit_message(true, 'tillstream', '')", &[]).await?;
+    Ok(row.try_get(0)?)
+}
+
+impl Session {
+    /// Takes up what commands have asked for.
+    pub(super) async fn serve(&mut self) -> Result<(), EngineError> {
+        let Some(writer) = &self.writer else { return Ok(()) };
+        let rows = writer.client.query(writer.sql.text("take_requests"), &[]).await?;
+        for row in rows {
+            let (id, kind, arguments): (i64, String, Value) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+            tracing::debug!(id, kind, "request");
+            match kind.as_str() {
+                "hold" => self.begin_hold(Lsn::ZERO, false, id)?,
+                "advance" => {
+                    let lsn = arguments.get("lsn").and_then(Value::as_str).and_then(|text| text.parse().ok());
+                    match lsn {
+                        Some(lsn) => self.begin_hold(lsn, true, id)?,
+                        None => self.answer(id, Err("advance needs a position".into())).await?,
+                    }
+                }
+                "release" => {
+                    self.release()?;
+                    self.answer(id, Ok(json!({}))).await?;
+                }
+                _ => {
+                    let answer = self.command(&kind, &arguments).await;
+                    self.answer(id, answer).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn begin_hold(&mut self, limit: Lsn, export: bool, request: i64) -> Result<(), EngineError> {
+        self.assembler.set_limit(Some(limit), Moment::now())?;
+        self.hold = Some(Hold { limit, request: Some(request), since: Moment::now(), export, snapshot: None });
+        Ok(())
+    }
+
+    fn release(&mut self) -> Result<(), EngineError> {
+        self.hold = None;
+        self.assembler.set_limit(None, Moment::now())?;
+        Ok(())
+    }
+
+    /// Answers a hold that has got where it was to get; ends one that was forgotten.
+    pub(super) async fn advance_hold(&mut self) -> Result<(), EngineError> {
+        let Some(hold) = &mut self.hold else { return Ok(()) };
+        if hold.since.elapsed() > LONGEST {
+            tracing::warn!("a hold for verify was not released in time; going on");
+            return self.release();
+        }
+        let Some(request) = hold.request else { return Ok(()) };
+        let open = self.writer.as_ref().is_none_or(Writer::is_open);
+        if open || !self.assembler.has_reached(hold.limit) {
+            return Ok(());
+        }
+        hold.request = None;
+        let mut answer = json!({ "position": self.assembler.handed_out().to_string() });
+        if hold.export {
+            let client = self.config.target_connection().connect("tillstream snapshot").await?;
+            client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+            let name: String = client.query_one("SELECT pg_export_snapshot()", &[]).await?.try_get(0)?;
+            answer = json!({ "snapshot": name, "position": self.assembler.handed_out().to_string() });
+            hold.snapshot = Some(client);
+        }
+        self.answer(request, Ok(answer)).await
+    }
+
+    async fn answer(&self, id: i64, answer: Result<Value, String>) -> Result<(), EngineError> {
+        let Some(writer) = &self.writer else { return Ok(()) };
+        let (state, answer) = match answer {
+            Ok(answer) => ("done", answer),
+            Err(message) => ("failed", json!({ "error": message })),
+        };
+        writer.client.execute(writer.sql.text("answer_request"), &[&id, &state, &answer]).await?;
+        Ok(())
+    }
+
+    /// Commands that write: between two batches, through the one writer.
+    async fn command(&mut self, kind: &str, arguments: &Value) -> Result<Value, String> {
+        let tenant = arguments.get("tenant").and_then(Value::as_str).map(str::to_string);
+        let stores: Vec<_> = self
+            .assembler
+            .stores
+            .iter()
+            .filter(|s| tenant.as_deref().is_none_or(|t| t == s.name))
+            .map(|s| (s.id, s.name.clone()))
+            .collect();
+        if stores.is_empty() {
+            return Err(match tenant {
+                Some(tenant) => format!("there is no store {tenant:?}"),
+                None => "there is no store".to_string(),
+            });
+        }
+        let Some(writer) = &mut self.writer else { return Err("the writer is busy".into()) };
+        match kind {
+            "rebuild" => {
+                let mut changed = 0;
+                for (id, name) in stores {
+                    changed += writer.rebuild(id).await.map_err(|e| e.to_string())?;
+                    tracing::info!(store = %name, "report rows rebuilt from the base facts");
+                }
+                Ok(json!({ "changed": changed }))
+            }
+            "resync" => {
+                for (id, name) in stores {
+                    let statement = writer.sql.text("set_tenant_state");
+                    writer
+                        .client
+                        .execute(statement, &[&name, &"copying", &None::<String>])
+                        .await
+                        .map_err(|e| crate::apply::describe(&e))?;
+                    self.assembler.forget(id);
+                }
+                self.again = true;
+                Ok(json!({}))
+            }
+            other => Err(format!("this daemon does not know {other:?}; is it older than the command?")),
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Whether the stored position and the slot fit together. Pure.
+
+use crate::lsn::Lsn;
+use crate::source::Identity;
+use crate::source::slot::SlotInfo;
+
+/// The stored position with what it belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredPosition {
+    pub slot: String,
+    pub database: String,
+    pub system_identifier: String,
+    pub timeline: i32,
+    pub lsn: Lsn,
+}
+
+/// What to do at start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// Nothing is stored: begin where the slot stands.
+    Begin(Lsn),
+    /// Nothing is stored and there is no slot: make one.
+    CreateSlot,
+    /// Go on from the stored position.
+    Continue(Lsn),
+    /// What lies between position and slot cannot be had any more: stop, or copy everything again.
+    Lost(String),
+    /// The position belongs to something else: only a person knows what to do.
+    Refuse(String),
+}
+
+/// Decides from what is stored and what the source says.
+pub fn decide(
+    stored: Option<&StoredPosition>,
+    slot: Option<&SlotInfo>,
+    source: &Identity,
+    slot_name: &str,
+) -> Decision {
+    let Some(stored) = stored else {
+        return match slot {
+            None => Decision::CreateSlot,
+            Some(slot) if slot.lost() => {
+                Decision::Lost(format!("slot {slot_name:?} has lost WAL that it needed ({})", reason(slot)))
+            }
+            Some(slot) => Decision::Begin(slot.confirmed_flush_lsn.unwrap_or_default()),
+        };
+    };
+    if stored.system_identifier != source.system_identifier {
+        return Decision::Refuse(format!(
+            "the reports were made from another database cluster (system identifier {}, this one is {}); \
+             if this is meant to be their source now, run: tillstream resync",
+            stored.system_identifier, source.system_identifier
+        ));
+    }
+    if stored.database != source.database {
+        return Decision::Refuse(format!(
+            "the reports were made from database {:?}, the config names {:?}; if that is meant, run: tillstream resync",
+            stored.database, source.database
+        ));
+    }
+    let timeline = i64::from(stored.timeline);
+    if timeline != i64::from(source.timeline) {
+        return Decision::Refuse(format!(
+            "the source is on timeline {} now, the reports were made on {timeline}: it was restored from a backup or \
+             failed over, and may lack or repeat changes; run: tillstream resync",
+            source.timeline
+        ));
+    }
+    if stored.lsn > source.flushed {
+        return Decision::Refuse(format!(
+            "the stored position {} is ahead of the source's WAL, which ends at {}: it was restored to an earlier state; \
+             run: tillstream resync",
+            stored.lsn, source.flushed
+        ));
+    }
+    let Some(slot) = slot else {
+        return Decision::Lost(format!("slot {slot_name:?} is gone, the reports stand at {}", stored.lsn));
+    };
+    if slot.lost() {
+        return Decision::Lost(format!("slot {slot_name:?} has lost WAL that it needed ({})", reason(slot)));
+    }
+    match slot.confirmed_flush_lsn {
+        Some(confirmed) if confirmed > stored.lsn => Decision::Lost(format!(
+            "slot {slot_name:?} stands at {confirmed}, ahead of the reports at {}: it was made anew or moved by someone",
+            stored.lsn
+        )),
+        _ => Decision::Continue(stored.lsn),
+    }
+}
+
+fn reason(slot: &SlotInfo) -> &str {
+    slot.invalidation_reason.as_deref().or(slot.wal_status.as_deref()).unwrap_or("unknown")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stored() -> StoredPosition {
+        StoredPosition {
+            slot: "s".into(),
+            database: "pos".into(),
+            system_identifier: "7".into(),
+            timeline: 1,
+            lsn: Lsn(100),
+        }
+    }
+
+    fn source() -> Identity {
+        Identity { system_identifier: "7".into(), timeline: 1, flushed: Lsn(200), database: "pos".into() }
+    }
+
+    fn slot(confirmed: u64) -> SlotInfo {
+        SlotInfo {
+            plugin: Some("pgoutput".into()),
+            database: Some("pos".into()),
+            active_pid: None,
+            restart_lsn: Some(Lsn(50)),
+            confirmed_flush_lsn: Some(Lsn(confirmed)),
+            wal_status: Some("reserved".into()),
+            invalidation_reason: None,
+            retained_bytes: None,
+            safe_wal_size: None,
+        }
+    }
+
+    #[test]
+    fn goes_on_only_where_nothing_can_be_missing() {
+        assert_eq!(decide(Some(&stored()), Some(&slot(100)), &source(), "s"), Decision::Continue(Lsn(100)));
+        assert_eq!(decide(Some(&stored()), Some(&slot(90)), &source(), "s"), Decision::Continue(Lsn(100)));
+        assert!(matches!(decide(Some(&stored()), Some(&slot(101)), &source(), "s"), Decision::Lost(_)));
+        assert!(matches!(decide(Some(&stored()), None, &source(), "s"), Decision::Lost(_)));
+        let lost = SlotInfo { wal_status: Some("lost".into()), ..slot(100) };
+        assert!(matches!(decide(Some(&stored()), Some(&lost), &source(), "s"), Decision::Lost(_)));
+        assert_eq!(decide(None, Some(&slot(70)), &source(), "s"), Decision::Begin(Lsn(70)));
+        assert_eq!(decide(None, None, &source(), "s"), Decision::CreateSlot);
+    }
+
+    #[test]
+    fn refuses_another_source() {
+        for other in [
+            Identity { system_identifier: "8".into(), ..source() },
+            Identity { timeline: 2, ..source() },
+            Identity { flushed: Lsn(99), ..source() },
+            Identity { database: "other".into(), ..source() },
+        ] {
+            assert!(matches!(decide(Some(&stored()), Some(&slot(100)), &other, "s"), Decision::Refuse(_)), "{other:?}");
+        }
+    }
+}

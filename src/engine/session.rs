@@ -1,0 +1,348 @@
+//! One connected session: follows the stream, writes batches, does what is due beside them.
+//!
+//! The loop's priorities, in this order: stop, the write in hand, the heartbeat, the next event. While a batch is being
+//! written the next one is received. Whatever else writes to the target runs between two batches, on the same session.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant as Moment};
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
+
+use super::assembler::{Assembler, FaultReason};
+use super::clock::Clock;
+use super::confirm::Confirmations;
+use super::error::EngineError;
+use super::hold::Hold;
+use super::prepare::Prepared;
+use super::{Mode, Progress};
+use crate::apply::writer::Applied;
+use crate::apply::{ApplyError, Batch, Writer};
+use crate::config::Config;
+use crate::domain::TenantId;
+use crate::lsn::Lsn;
+use crate::source::catalog::{self, StoreTables};
+use crate::source::{Stream, StreamEvent};
+
+/// How often the session looks at what is not an event: requests, durable positions, the calendar.
+const HEARTBEAT: Duration = Duration::from_millis(200);
+/// On an idle source the position is moved on at most this often.
+const IDLE_MOVE: Duration = Duration::from_secs(5);
+/// Events taken in a row before the loop looks around.
+const BURST: usize = 1024;
+
+/// How a session ended well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// Told to stop, or caught up with what `--once` asked for.
+    Stopped,
+    /// The set of stores has changed: prepare again.
+    Again,
+}
+
+type Writing = JoinHandle<(Writer, Result<Applied, ApplyError>)>;
+
+pub struct Session {
+    pub(super) config: Arc<Config>,
+    pub(super) clock: Clock,
+    pub(super) assembler: Assembler,
+    pub(super) stream: Stream,
+    /// At home between two batches.
+    pub(super) writer: Option<Writer>,
+    writing: Option<Writing>,
+    confirmations: Confirmations,
+    pub(super) source: tokio_postgres::Client,
+    discovered: Vec<StoreTables>,
+    pub(super) hold: Option<Hold>,
+    progress: Progress,
+    until: Option<Lsn>,
+    pub(super) again: bool,
+    /// Requests wait, or the day has changed: something to do between two batches.
+    chores: bool,
+    moved: Moment,
+    looked: Moment,
+}
+
+impl Session {
+    /// Opens the stream where the stored position stands.
+    pub async fn open(
+        config: Arc<Config>,
+        clock: Clock,
+        prepared: Prepared,
+        mode: Mode,
+        progress: Progress,
+    ) -> Result<Session, EngineError> {
+        let Prepared { writer, source, stores, discovered } = prepared;
+        let until = match mode {
+            Mode::Forever => None,
+            // Our own commit in the source's WAL: when the stream has passed it, everything before it is in.
+            Mode::Once => Some(super::hold::mark(&source).await?),
+            Mode::UpTo(position) => Some(position),
+        };
+        let settings =
+            config.source.connection.replication(&config.source.slot, &config.source.publication, "tillstream stream");
+        let position = writer.position();
+        let (stream, _) = Stream::open(settings, position).await?;
+        let now = Moment::now();
+        let mut assembler = Assembler::new(Arc::clone(&config), stores, position);
+        if let Mode::UpTo(limit) = mode {
+            assembler.set_limit(Some(limit), now)?;
+        }
+        Ok(Session {
+            assembler,
+            config,
+            clock,
+            stream,
+            writer: Some(writer),
+            writing: None,
+            confirmations: Confirmations::default(),
+            source,
+            discovered,
+            hold: None,
+            progress,
+            until,
+            again: false,
+            chores: true,
+            moved: now,
+            looked: now,
+        })
+    }
+
+    /// Runs until told to stop, until the stores change, or until something breaks.
+    pub async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<Ended, EngineError> {
+        let result = self.follow(&mut stop).await;
+        if let Some(writing) = self.writing.take() {
+            // The batch in hand is finished whatever happens: its commit may be on its way.
+            if let Ok((writer, applied)) = writing.await {
+                self.writer = Some(writer);
+                if let Ok(applied) = applied {
+                    self.applied(applied);
+                }
+            }
+        }
+        let ended = result?;
+        self.confirm_all().await?;
+        self.stream.close().await;
+        Ok(ended)
+    }
+
+    async fn follow(&mut self, stop: &mut watch::Receiver<bool>) -> Result<Ended, EngineError> {
+        let mut heartbeat = tokio::time::interval(HEARTBEAT);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.progress.live();
+        loop {
+            if *stop.borrow() && self.writing.is_none() {
+                return Ok(Ended::Stopped);
+            }
+            if self.writer.is_some() {
+                self.between().await?;
+                if self.is_done() {
+                    return Ok(if self.again { Ended::Again } else { Ended::Stopped });
+                }
+            }
+            let deadline = self.assembler.deadline().filter(|_| self.writer.is_some());
+            tokio::select! {
+                biased;
+                changed = stop.changed(), if !*stop.borrow() => {
+                    if changed.is_err() { return Ok(Ended::Stopped); }
+                }
+                done = join(&mut self.writing), if self.writing.is_some() => self.written(done)?,
+                _ = heartbeat.tick() => self.chores = true,
+                event = self.stream.next(), if self.assembler.wants_more() && !*stop.borrow() => self.take(event?)?,
+                () = until(deadline), if deadline.is_some() => {}
+            }
+        }
+    }
+
+    /// Takes an event and those that have arrived with it.
+    fn take(&mut self, event: StreamEvent) -> Result<(), EngineError> {
+        let now = Moment::now();
+        self.assembler.push(event, now)?;
+        for _ in 0..BURST {
+            if !self.assembler.wants_more() {
+                break;
+            }
+            match self.stream.try_next()? {
+                Some(event) => self.assembler.push(event, now)?,
+                None => return Ok(self.start_if_ready(false)),
+            }
+        }
+        self.start_if_ready(true);
+        Ok(())
+    }
+
+    /// Hands a batch to the writer, if there is one to hand and the writer is at home.
+    fn start_if_ready(&mut self, more: bool) {
+        if self.writer.is_none() || !self.assembler.is_ready(more, Moment::now()) {
+            return;
+        }
+        if let Some(batch) = self.assembler.take() {
+            self.start(batch);
+        }
+    }
+
+    fn start(&mut self, batch: Batch) {
+        let Some(mut writer) = self.writer.take() else { return };
+        self.writing = Some(tokio::spawn(async move {
+            let applied = writer.apply(batch).await;
+            (writer, applied)
+        }));
+    }
+
+    fn written(&mut self, done: (Writer, Result<Applied, ApplyError>)) -> Result<(), EngineError> {
+        self.writing = None;
+        self.writer = Some(done.0);
+        self.applied(done.1?);
+        Ok(())
+    }
+
+    fn applied(&mut self, applied: Applied) {
+        if let Some(committed) = applied.committed {
+            self.confirmations.committed(committed, applied.position);
+            self.moved = Moment::now();
+        }
+        self.progress.applied(&applied);
+    }
+
+    /// Between two batches, the writer at home.
+    async fn between(&mut self) -> Result<(), EngineError> {
+        for fault in self.assembler.take_faults() {
+            self.set_aside(fault.tenant, fault.reason).await?;
+        }
+        if std::mem::take(&mut self.chores) {
+            self.beat().await?;
+        }
+        self.advance_hold().await?;
+        self.start_if_ready(false);
+        Ok(())
+    }
+
+    fn is_done(&self) -> bool {
+        self.writing.is_none() && (self.again || self.until.is_some_and(|until| self.assembler.has_reached(until)))
+    }
+
+    /// Durable positions, requests, idle positions, the calendar, new stores.
+    async fn beat(&mut self) -> Result<(), EngineError> {
+        let Some(writer) = &mut self.writer else { return Ok(()) };
+        if writer.is_open() {
+            return Ok(());
+        }
+        writer.sql.prepare(&writer.client, &["heartbeat"]).await?;
+        let rows = writer.sql.query(&writer.client, "heartbeat", &[]).await?;
+        let Some(row) = rows.first() else { return Ok(()) };
+        let (flushed, asked): (Lsn, bool) = (row.try_get(0)?, row.try_get(1)?);
+        if let Some(position) = self.confirmations.flushed(flushed) {
+            self.stream.confirm(position);
+        }
+        self.progress.beat();
+        if asked {
+            self.serve().await?;
+        }
+        self.move_idle().await?;
+        self.roll_days().await?;
+        if self.looked.elapsed() >= self.config.tenants.discover_every && self.until.is_none() {
+            self.looked = Moment::now();
+            self.look_for_stores().await?;
+        }
+        Ok(())
+    }
+
+    /// With nothing for us in what the source has written, the position moves on all the same: an idle shop must not
+    /// keep WAL for the whole server.
+    async fn move_idle(&mut self) -> Result<(), EngineError> {
+        let Some(position) = self.assembler.idle_position() else { return Ok(()) };
+        let caught_up = self.until.is_some_and(|until| position >= until);
+        if self.moved.elapsed() < IDLE_MOVE && !caught_up {
+            return Ok(());
+        }
+        let Some(writer) = &mut self.writer else { return Ok(()) };
+        let applied = writer.move_to(position).await?;
+        self.assembler.moved_to(position);
+        self.applied(applied);
+        Ok(())
+    }
+
+    /// Local midnight has passed somewhere: live rows move on to the new day.
+    async fn roll_days(&mut self) -> Result<(), EngineError> {
+        let now = self.clock.now();
+        let due: Vec<(TenantId, chrono::NaiveDate)> = self
+            .assembler
+            .stores
+            .iter()
+            .filter(|store| store.live)
+            .map(|store| (store.id, store.today, now.with_timezone(&store.zone).date_naive()))
+            .filter(|(_, known, today)| today > known)
+            .map(|(id, _, today)| (id, today))
+            .collect();
+        for (id, today) in due {
+            let Some(writer) = &mut self.writer else { return Ok(()) };
+            let Some(store) = self.assembler.stores.get_mut(id) else { continue };
+            let started = Moment::now();
+            let rows = writer.roll(id, store.today, today).await?;
+            tracing::info!(store = %store.name, %today, rows, ms = started.elapsed().as_millis() as u64, "rolled on to a new day");
+            store.today = today;
+        }
+        Ok(())
+    }
+
+    async fn look_for_stores(&mut self) -> Result<(), EngineError> {
+        let found = catalog::discover(&self.source, &self.config).await?.stores;
+        let drift = crate::source::publication::drift(&self.source, &self.config, &found).await?;
+        if found != self.discovered || !drift.none() {
+            tracing::info!("the stores or their tables have changed");
+            self.again = true;
+        }
+        Ok(())
+    }
+
+    /// One store is in trouble: the others go on without it.
+    async fn set_aside(&mut self, tenant: TenantId, reason: FaultReason) -> Result<(), EngineError> {
+        let Some(name) = self.assembler.stores.get(tenant).map(|s| s.name.clone()) else { return Ok(()) };
+        let (state, message) = match reason {
+            FaultReason::Unusable(message) => {
+                tracing::error!(store = %name, problem = %message, "store is quarantined; mend it, then run: tillstream resync --tenant {name}");
+                ("quarantined", Some(message))
+            }
+            FaultReason::Truncated(message) => {
+                tracing::warn!(store = %name, reason = %message, "store is copied again");
+                self.again = true;
+                ("copying", None)
+            }
+        };
+        let Some(writer) = &self.writer else { return Ok(()) };
+        writer.client.execute(writer.sql.text("set_tenant_state"), &[&name, &state, &message]).await?;
+        Ok(())
+    }
+
+    /// At the end: everything committed is forced to disk and confirmed.
+    async fn confirm_all(&mut self) -> Result<(), EngineError> {
+        let Some(writer) = &mut self.writer else { return Ok(()) };
+        if self.confirmations.is_empty() {
+            return Ok(());
+        }
+        let flushed = writer.flush().await?;
+        if let Some(position) = self.confirmations.flushed(flushed) {
+            self.stream.confirm(position);
+        }
+        Ok(())
+    }
+}
+
+async fn join(writing: &mut Option<Writing>) -> (Writer, Result<Applied, ApplyError>) {
+    match writing {
+        Some(task) => match task.await {
+            Ok(done) => done,
+            // The task neither panics nor is aborted.
+            Err(_) => std::future::pending().await,
+        },
+        None => std::future::pending().await,
+    }
+}
+
+async fn until(deadline: Option<Moment>) {
+    match deadline {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}
