@@ -126,7 +126,7 @@ SELECT n.tenant, n.name AS tenant_name, n.state, t.today,
        CASE WHEN n.state = 'live' THEN p.lag_bytes END AS lag_bytes,
        CASE WHEN n.state <> 'live' THEN NULL
             WHEN p.lag_bytes = 0 THEN interval '0'
-            ELSE greatest(clock_timestamp() - p.updated_at, interval '0') END AS lag
+            ELSE greatest(clock_timestamp(), p.updated_at) - p.updated_at END AS lag
 FROM {reports}.tenant n
 LEFT JOIN {state}.tenant t ON t.tenant = n.tenant
 LEFT JOIN {state}.reached p ON true

@@ -4,7 +4,10 @@
 mod harness;
 mod live;
 mod oracle;
+mod readers;
 mod replay;
+mod report_views;
+mod reports_db;
 mod server;
 mod settings;
 mod setup;

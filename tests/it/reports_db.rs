@@ -1,10 +1,11 @@
 //! A database with the report schema and random report rows in it, for tests of views, readers and dashboards; and
 //! plain ways to read and compare.
 
-use rand::Rng;
+use rand::RngExt;
 use rust_decimal::Decimal;
 use tillstream::apply::migrate::migrate;
 use tillstream::config::Config;
+use tillstream::sql::ident;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 use crate::harness::{TestDb, connect, server};
@@ -42,7 +43,7 @@ impl ReportsDb {
     /// A login of this database's own, and a connection as it.
     pub async fn login(&self, name: &str) -> (String, Client) {
         let login = format!("{}_{name}", self.db.name);
-        self.client.batch_execute(&format!("CREATE ROLE {login} LOGIN")).await.expect("create role");
+        self.client.batch_execute(&format!("CREATE ROLE {} LOGIN", ident(&login))).await.expect("create role");
         let client = connect(&server().url_as(&login, &self.db.name)).await;
         (login, client)
     }

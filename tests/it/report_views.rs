@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{Datelike, Days, NaiveDate};
-use rand::Rng;
+use rand::RngExt;
 use rust_decimal::Decimal;
 
 use crate::reports_db::{NULL, ReportsDb, plain, round, rows};
@@ -54,8 +54,11 @@ impl Raw {
         let by_key = |rows: Vec<Row>, id: &str| rows.into_iter().map(|row| (row.key(id), row)).collect();
         let limits = "SELECT t.tenant, l.* FROM analytics_state.stock_limits l JOIN analytics_state.tenant t ON t.id = tenant_id";
         Raw {
-            today: named_rows(db, "SELECT tenant, today FROM analytics_state.tenant").await.into_iter()
-                .map(|row| (row.text("tenant").to_string(), row.date("today"))).collect(),
+            today: named_rows(db, "SELECT tenant, today FROM analytics_state.tenant")
+                .await
+                .into_iter()
+                .map(|row| (row.text("tenant").to_string(), row.date("today")))
+                .collect(),
             daily: table("daily_sales_report").await,
             products: table("product_performance").await,
             inventory: table("inventory_snapshot").await,
@@ -135,7 +138,9 @@ async fn daily_sales_today_has_every_store_and_zeros_where_nothing_is_sold() {
         row.extend(columns.split(", ").map(|c| day.map_or("0".to_string(), |d| d.text(c.trim()).to_string())));
         expected.push(row);
     }
-    let found = rows(&db.client, &format!("SELECT tenant, tenant_name, date, {columns} FROM analytics.daily_sales_today")).await;
+    let found =
+        rows(&db.client, &format!("SELECT tenant, tenant_name, date, {columns} FROM analytics.daily_sales_today"))
+            .await;
     assert_eq!(sorted(found), expected);
 }
 
@@ -160,29 +165,63 @@ async fn spans_of_days_add_up() {
 
         let days: u64 = rng.random_range(1..100);
         let today = raw.today[tenant];
-        let expected: Vec<Vec<String>> = (0..days).rev().map(|back| days_before(today, back)).map(|date| {
-            let day = raw.day(tenant, date);
-            let value = |c: &str| day.map_or("0".to_string(), |d| d.text(c).to_string());
-            vec![date.to_string(), value("total_sales"), value("total_sales_count"), value("unique_customers"), value("refund_amount")]
-        }).collect();
-        let query = format!("SELECT date, total_sales, total_sales_count, unique_customers, refund_amount FROM analytics.sales_trends('{tenant}', {days})");
+        let expected: Vec<Vec<String>> = (0..days)
+            .rev()
+            .map(|back| days_before(today, back))
+            .map(|date| {
+                let day = raw.day(tenant, date);
+                let value = |c: &str| day.map_or("0".to_string(), |d| d.text(c).to_string());
+                vec![
+                    date.to_string(),
+                    value("total_sales"),
+                    value("total_sales_count"),
+                    value("unique_customers"),
+                    value("refund_amount"),
+                ]
+            })
+            .collect();
+        let query = format!(
+            "SELECT date, total_sales, total_sales_count, unique_customers, refund_amount FROM analytics.sales_trends('{tenant}', {days})"
+        );
         assert_eq!(rows(&db.client, &query).await, expected, "{query}");
 
         let weeks: u64 = rng.random_range(1..15);
-        let expected: Vec<Vec<String>> = (1..=7_u32).map(|weekday| {
-            let dates = (1..=weeks * 7).map(|back| days_before(today, back)).filter(|d| d.weekday().number_from_monday() == weekday);
-            let days: Vec<&Row> = dates.filter_map(|date| raw.day(tenant, date)).collect();
-            let total = |c: &str| days.iter().map(|d| d.number(c)).sum::<Decimal>();
-            let (sales, count, weeks) = (total("total_sales"), total("total_sales_count"), Decimal::from(weeks));
-            vec![weekday.to_string(), text(weeks), text(sales), text(count), text(ratio(sales, weeks, 2)), text(ratio(count, weeks, 2)), text(ratio(sales, count, 2))]
-        }).collect();
-        let query = format!("SELECT weekday, days, total_sales, total_sales_count, avg_sales_per_day, avg_count_per_day, avg_sale_amount FROM analytics.sales_by_weekday('{tenant}', {weeks})");
+        let expected: Vec<Vec<String>> = (1..=7_u32)
+            .map(|weekday| {
+                let dates = (1..=weeks * 7)
+                    .map(|back| days_before(today, back))
+                    .filter(|d| d.weekday().number_from_monday() == weekday);
+                let days: Vec<&Row> = dates.filter_map(|date| raw.day(tenant, date)).collect();
+                let total = |c: &str| days.iter().map(|d| d.number(c)).sum::<Decimal>();
+                let (sales, count, weeks) = (total("total_sales"), total("total_sales_count"), Decimal::from(weeks));
+                vec![
+                    weekday.to_string(),
+                    text(weeks),
+                    text(sales),
+                    text(count),
+                    text(ratio(sales, weeks, 2)),
+                    text(ratio(count, weeks, 2)),
+                    text(ratio(sales, count, 2)),
+                ]
+            })
+            .collect();
+        let query = format!(
+            "SELECT weekday, days, total_sales, total_sales_count, avg_sales_per_day, avg_count_per_day, avg_sale_amount FROM analytics.sales_by_weekday('{tenant}', {weeks})"
+        );
         assert_eq!(rows(&db.client, &query).await, expected, "{query}");
     }
     let monday = rows(&db.client, "SELECT weekday_name FROM analytics.sales_by_weekday('tenant_central', 1)").await;
     assert_eq!(monday.concat(), ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]);
-    for none in ["daily_sales_period('nobody', '2020-01-01', '2030-01-01')", "sales_trends('nobody')", "sales_by_weekday('tenant_new')"] {
-        assert_eq!(rows(&db.client, &format!("SELECT * FROM analytics.{none}")).await, Vec::<Vec<String>>::new(), "{none}");
+    for none in [
+        "daily_sales_period('nobody', '2020-01-01', '2030-01-01')",
+        "sales_trends('nobody')",
+        "sales_by_weekday('tenant_new')",
+    ] {
+        assert_eq!(
+            rows(&db.client, &format!("SELECT * FROM analytics.{none}")).await,
+            Vec::<Vec<String>>::new(),
+            "{none}"
+        );
     }
 }
 
@@ -197,15 +236,26 @@ async fn store_totals_are_best_first_and_end_with_all_stores() {
         let sum = |c: &str| raw.sum(tenant, from, to, c);
         let share = ratio(sum("total_sales") * Decimal::ONE_HUNDRED, all, 2);
         let shown = tenant.unwrap_or(NULL).to_string();
-        vec![rank, shown, name.to_string(), text(sum("total_sales")), text(share), text(sum("total_sales_count")),
-             text(ratio(sum("total_sales"), sum("total_sales_count"), 2)), text(sum("new_customers"))]
+        vec![
+            rank,
+            shown,
+            name.to_string(),
+            text(sum("total_sales")),
+            text(share),
+            text(sum("total_sales_count")),
+            text(ratio(sum("total_sales"), sum("total_sales_count"), 2)),
+            text(sum("new_customers")),
+        ]
     };
     let mut stores = STORES.to_vec();
     stores.push(("tenant_new", "New"));
     stores.sort_by_key(|(tenant, _)| (std::cmp::Reverse(raw.sum(Some(tenant), from, to, "total_sales")), *tenant));
-    let mut expected: Vec<_> = stores.iter().zip(1..).map(|((t, n), rank)| line(rank.to_string(), Some(t), n)).collect();
+    let mut expected: Vec<_> =
+        stores.iter().zip(1..).map(|((t, n), rank)| line(rank.to_string(), Some(t), n)).collect();
     expected.push(line(NULL.to_string(), None, "all stores"));
-    let query = format!("SELECT rank, tenant, tenant_name, total_sales, share_percent, total_sales_count, avg_sale_amount, new_customers FROM analytics.store_totals('{from}', '{to}')");
+    let query = format!(
+        "SELECT rank, tenant, tenant_name, total_sales, share_percent, total_sales_count, avg_sale_amount, new_customers FROM analytics.store_totals('{from}', '{to}')"
+    );
     assert_eq!(rows(&db.client, &query).await, expected);
 }
 
@@ -217,7 +267,11 @@ async fn top_products_by_every_order() {
     let today = raw.today[tenant];
     for (from, to, span) in [
         (days_before(today, 29), today, String::new()),
-        (days_before(today, 50), days_before(today, 3), format!(", '{}', '{}'", days_before(today, 50), days_before(today, 3))),
+        (
+            days_before(today, 50),
+            days_before(today, 3),
+            format!(", '{}', '{}'", days_before(today, 50), days_before(today, 3)),
+        ),
         (days_before(today, 400), today, ", '0001-01-01', '9999-12-31'".to_string()),
     ] {
         let mut sums: BTreeMap<i64, (Decimal, Decimal, Decimal)> = BTreeMap::new();
@@ -228,7 +282,9 @@ async fn top_products_by_every_order() {
             sum.2 += row.number("total_profit");
         }
         for order in ["revenue", "quantity", "profit", "margin"] {
-            let margin = |revenue: Decimal, profit: Decimal| if revenue > Decimal::ZERO { profit / revenue } else { Decimal::ZERO };
+            let margin = |revenue: Decimal, profit: Decimal| {
+                if revenue > Decimal::ZERO { profit / revenue } else { Decimal::ZERO }
+            };
             let mut best: Vec<_> = sums.iter().collect();
             best.sort_by_key(|(id, (quantity, revenue, profit))| {
                 let by = match order {
@@ -239,37 +295,67 @@ async fn top_products_by_every_order() {
                 };
                 (std::cmp::Reverse(by), **id)
             });
-            let expected: Vec<Vec<String>> = best.iter().take(7).zip(1..).map(|((id, (quantity, revenue, profit)), rank)| {
-                vec![rank.to_string(), id.to_string(), format!("{tenant} secret product {id}"), text(*quantity), text(*revenue),
-                     text(*profit), text(round(margin(*revenue, *profit) * Decimal::ONE_HUNDRED, 2))]
-            }).collect();
-            let query = format!("SELECT rank, product_id, product_name, quantity_sold, total_revenue, total_profit, profit_margin \
-                                 FROM analytics.top_products('{tenant}'{span}, row_limit => 7, order_by => '{order}')");
+            let expected: Vec<Vec<String>> = best
+                .iter()
+                .take(7)
+                .zip(1..)
+                .map(|((id, (quantity, revenue, profit)), rank)| {
+                    vec![
+                        rank.to_string(),
+                        id.to_string(),
+                        format!("{tenant} secret product {id}"),
+                        text(*quantity),
+                        text(*revenue),
+                        text(*profit),
+                        text(round(margin(*revenue, *profit) * Decimal::ONE_HUNDRED, 2)),
+                    ]
+                })
+                .collect();
+            let query = format!(
+                "SELECT rank, product_id, product_name, quantity_sold, total_revenue, total_profit, profit_margin \
+                                 FROM analytics.top_products('{tenant}'{span}, row_limit => 7, order_by => '{order}')"
+            );
             assert_eq!(rows(&db.client, &query).await, expected, "{query}");
         }
     }
-    let error = crate::reports_db::try_rows(&db.client, "SELECT * FROM analytics.top_products('tenant_central', order_by => 'reveneu')").await;
+    let error = crate::reports_db::try_rows(
+        &db.client,
+        "SELECT * FROM analytics.top_products('tenant_central', order_by => 'reveneu')",
+    )
+    .await;
     let error = error.expect_err("an order that does not exist");
-    assert_eq!(error.as_db_error().expect("from the server").message(), "order_by is revenue, quantity, profit or margin, not 'reveneu'");
+    assert_eq!(
+        error.as_db_error().expect("from the server").message(),
+        "order_by is revenue, quantity, profit or margin, not 'reveneu'"
+    );
 }
 
 #[tokio::test]
 async fn slow_movers_are_in_stock_and_sold_less() {
     let db = ReportsDb::filled().await;
     let raw = Raw::read(&db).await;
-    for (tenant, days, below) in [("tenant_central", 30, 5), ("tenant_north", 7, 2), ("tenant_central", 60, 1000), ("tenant_quiet", 30, 5)] {
+    for (tenant, days, below) in
+        [("tenant_central", 30, 5), ("tenant_north", 7, 2), ("tenant_central", 60, 1000), ("tenant_quiet", 30, 5)]
+    {
         let from = days_before(raw.today[tenant], days - 1);
         let mut expected = Vec::new();
-        for row in raw.stock().into_iter().filter(|r| r.text("tenant") == tenant && raw.is_active(r) && r.number("quantity_on_hand") > Decimal::ZERO) {
+        for row in raw
+            .stock()
+            .into_iter()
+            .filter(|r| r.text("tenant") == tenant && raw.is_active(r) && r.number("quantity_on_hand") > Decimal::ZERO)
+        {
             let key = row.key("product_id");
             let sales: Vec<&Row> = raw.products.iter().filter(|r| r.key("product_id") == key).collect();
-            let sold: Decimal = sales.iter().filter(|r| r.date("date") >= from).map(|r| r.number("quantity_sold")).sum();
+            let sold: Decimal =
+                sales.iter().filter(|r| r.date("date") >= from).map(|r| r.number("quantity_sold")).sum();
             let last = sales.iter().map(|r| r.date("date")).max().map_or(NULL.to_string(), |d| d.to_string());
             if sold < Decimal::from(below) {
                 expected.push(vec![key.1.to_string(), text(sold), last, plain(row.text("quantity_on_hand"))]);
             }
         }
-        let query = format!("SELECT product_id, quantity_sold, last_sold_on, quantity_on_hand FROM analytics.slow_movers('{tenant}', {days}, {below})");
+        let query = format!(
+            "SELECT product_id, quantity_sold, last_sold_on, quantity_on_hand FROM analytics.slow_movers('{tenant}', {days}, {below})"
+        );
         assert_eq!(sorted(rows(&db.client, &query).await), sorted(expected), "{query}");
     }
 }
@@ -282,10 +368,22 @@ async fn customers_are_those_of_today() {
     let line = |row: &Row| {
         let key = row.key("customer_id");
         let name = raw.customer_names.get(&key).map_or(NULL, |c| c.text("full_name"));
-        vec![key.0, key.1.to_string(), name.to_string(), row.text("segment").to_string(), row.text("credit_outstanding").to_string(), row.text("last_purchase_date").to_string()]
+        vec![
+            key.0,
+            key.1.to_string(),
+            name.to_string(),
+            row.text("segment").to_string(),
+            row.text("credit_outstanding").to_string(),
+            row.text("last_purchase_date").to_string(),
+        ]
     };
-    let expected = |wanted: &dyn Fn(&Row) -> bool| sorted(raw.live_customers().filter(|r| wanted(r)).map(line).collect());
-    let query = |view: &str| format!("SELECT tenant, customer_id, full_name, segment, credit_outstanding, last_purchase_date FROM analytics.{view}");
+    let expected =
+        |wanted: &dyn Fn(&Row) -> bool| sorted(raw.live_customers().filter(|r| wanted(r)).map(line).collect());
+    let query = |view: &str| {
+        format!(
+            "SELECT tenant, customer_id, full_name, segment, credit_outstanding, last_purchase_date FROM analytics.{view}"
+        )
+    };
     for (view, wanted) in [
         ("customer_live", expected(&|_| true)),
         ("customers_at_risk", expected(&|r| at_risk.contains(r.text("segment")))),
@@ -299,12 +397,24 @@ async fn customers_are_those_of_today() {
     for row in raw.live_customers() {
         segments.entry((row.text("tenant"), row.text("segment"))).or_default().push(row);
     }
-    let expected: Vec<Vec<String>> = segments.iter().map(|((tenant, segment), members)| {
-        let of_store = raw.live_customers().filter(|r| r.text("tenant") == *tenant).count();
-        let (count, spent) = (Decimal::from(members.len()), members.iter().map(|r| r.number("total_spent")).sum::<Decimal>());
-        let owed: Decimal = members.iter().map(|r| r.number("credit_outstanding")).sum();
-        vec![tenant.to_string(), segment.to_string(), text(count), text(ratio(count * Decimal::ONE_HUNDRED, Decimal::from(of_store), 2)), text(spent), text(ratio(spent, count, 2)), text(owed)]
-    }).collect();
+    let expected: Vec<Vec<String>> = segments
+        .iter()
+        .map(|((tenant, segment), members)| {
+            let of_store = raw.live_customers().filter(|r| r.text("tenant") == *tenant).count();
+            let (count, spent) =
+                (Decimal::from(members.len()), members.iter().map(|r| r.number("total_spent")).sum::<Decimal>());
+            let owed: Decimal = members.iter().map(|r| r.number("credit_outstanding")).sum();
+            vec![
+                tenant.to_string(),
+                segment.to_string(),
+                text(count),
+                text(ratio(count * Decimal::ONE_HUNDRED, Decimal::from(of_store), 2)),
+                text(spent),
+                text(ratio(spent, count, 2)),
+                text(owed),
+            ]
+        })
+        .collect();
     let query = "SELECT tenant, segment, customers, customers_percent, total_spent, avg_spent, credit_outstanding FROM analytics.customer_segments";
     assert_eq!(sorted(rows(&db.client, query).await), sorted(expected));
 }
