@@ -130,7 +130,7 @@ async fn remember(client: &Client, config: &Config, action: Action, tenants: &[S
         client.execute(&all, &[&installed]).await?;
     } else {
         let some = format!(
-            "INSERT INTO {compat} SELECT DISTINCT t, $2 FROM unnest($1::text[]) AS t \
+            "INSERT INTO {compat} SELECT DISTINCT t, $2::boolean FROM unnest($1::text[]) AS t \
              ON CONFLICT (tenant) DO UPDATE SET installed = excluded.installed"
         );
         client.execute(&some, &[&tenants, &installed]).await?;

@@ -7,7 +7,7 @@ use crate::reports_db::{NULL, ReportsDb, rows, try_rows};
 
 const NORTH: &str = "tenant_north";
 
-async fn grant_to(db: &ReportsDb, login: &str, tenants: &[&str], change: Change) -> grant::Access {
+pub async fn grant_to(db: &ReportsDb, login: &str, tenants: &[&str], change: Change) -> grant::Access {
     let tenants: Vec<String> = tenants.iter().map(|t| t.to_string()).collect();
     grant::run(&db.client, &db.config, login, &tenants, change).await.expect("grant")
 }
