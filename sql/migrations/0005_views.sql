@@ -111,7 +111,7 @@ WHERE l.is_overstock AND l.is_active;
 CREATE VIEW {state}.reached WITH (security_barrier) AS
 SELECT greatest(p.lsn, s.confirmed_flush_lsn) AS lsn, p.committed_at, p.updated_at,
        CASE WHEN s.slot_name IS NULL OR pg_is_in_recovery() THEN NULL
-            ELSE greatest(pg_wal_lsn_diff(pg_current_wal_lsn(), greatest(p.lsn, s.confirmed_flush_lsn)), 0)::bigint
+            ELSE greatest(pg_wal_lsn_diff(pg_current_wal_flush_lsn(), greatest(p.lsn, s.confirmed_flush_lsn)), 0)::bigint
        END AS lag_bytes
 FROM {state}.position p
 LEFT JOIN pg_catalog.pg_replication_slots s

@@ -178,9 +178,10 @@ BEGIN ATOMIC
   ORDER BY 1;
 END;
 
--- Read your writes: an application that has committed asks pg_current_wal_insert_lsn() and waits for it here.
+-- Read your writes: an application that has committed asks pg_current_wal_flush_lsn() and waits for it here. (The
+-- insert position may lie in WAL that nobody flushes for a while, and only flushed WAL is sent.)
 -- SECURITY DEFINER, because where the daemon stands is not for readers to select from; it tells no more than yes or no.
-CREATE FUNCTION {reports}.wait_for(lsn pg_lsn, timeout interval DEFAULT '5 seconds') RETURNS boolean
+CREATE FUNCTION {reports}.wait_for(lsn pg_lsn, timeout interval DEFAULT '10 seconds') RETURNS boolean
 LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
