@@ -136,3 +136,15 @@ WHERE n.tenant = ANY (ARRAY(SELECT m.tenant FROM {reports}.my_tenants m));
 CREATE INDEX product_performance_date ON {reports}.product_performance (tenant, date);
 CREATE INDEX customer_analytics_period_end ON {reports}.customer_analytics (tenant, period_end);
 CREATE INDEX inventory_snapshot_date ON {reports}.inventory_snapshot (tenant, date);
+
+-- Foreign keys to the dimensions where they hold and cost nothing to speak of, so that tools find the joins. The rest is
+-- left out on purpose: a customer's or sold product's name may be unknown to us, and a check for each row of
+-- product_performance would double what writing it costs. Deferred: within a batch rows may come in any order.
+ALTER TABLE {reports}.daily_sales_report
+  ADD FOREIGN KEY (tenant) REFERENCES {reports}.tenant DEFERRABLE INITIALLY DEFERRED;
+ALTER TABLE {reports}.product
+  ADD FOREIGN KEY (tenant) REFERENCES {reports}.tenant DEFERRABLE INITIALLY DEFERRED;
+ALTER TABLE {reports}.customer
+  ADD FOREIGN KEY (tenant) REFERENCES {reports}.tenant DEFERRABLE INITIALLY DEFERRED;
+ALTER TABLE {reports}.inventory_snapshot
+  ADD FOREIGN KEY (tenant, product_id) REFERENCES {reports}.product DEFERRABLE INITIALLY DEFERRED;
