@@ -55,18 +55,35 @@ pub async fn run(config: Config, args: &VerifyArgs) -> anyhow::Result<Outcome> {
 
 /// What a comparison came to.
 #[derive(Debug, Default)]
-struct Found {
-    position: String,
+pub(super) struct Found {
+    pub(super) position: String,
     tables: BTreeMap<String, (u64, u64)>,
-    differences: u64,
+    pub(super) differences: u64,
     listed: Vec<Difference>,
-    skipped: Vec<String>,
-    tenants: usize,
+    /// Stores that could not be compared, and why.
+    pub(super) skipped: Vec<String>,
+    pub(super) tenants: usize,
     /// Differences left after a repair.
     left: Option<u64>,
 }
 
 impl Found {
+    /// Rows compared.
+    pub(super) fn rows(&self) -> u64 {
+        self.tables.values().map(|(rows, _)| rows).sum()
+    }
+
+    /// A line per table, and one per store that was not compared.
+    pub(super) fn tell_tables(&self, out: &mut impl Write) -> std::io::Result<()> {
+        for (table, (rows, differences)) in &self.tables {
+            writeln!(out, "{table:<22} {rows:>10} rows compared  {differences:>6} differ")?;
+        }
+        for store in &self.skipped {
+            writeln!(out, "not compared: {store}")?;
+        }
+        Ok(())
+    }
+
     fn tell(&self, args: &VerifyArgs, repaired: bool) -> anyhow::Result<()> {
         let mut out = std::io::stdout().lock();
         if args.json {
@@ -83,12 +100,7 @@ impl Found {
             writeln!(out, "{document}")?;
             return Ok(());
         }
-        for (table, (rows, differences)) in &self.tables {
-            writeln!(out, "{table:<22} {rows:>10} rows compared  {differences:>6} differ")?;
-        }
-        for store in &self.skipped {
-            writeln!(out, "not compared: {store}")?;
-        }
+        self.tell_tables(&mut out)?;
         let stores = self.tenants;
         match (self.differences, self.left) {
             (0, _) => writeln!(out, "every row of {stores} stores is right at {}", self.position)?,
@@ -106,7 +118,12 @@ impl Found {
     }
 }
 
-async fn compare(config: &Arc<Config>, args: &VerifyArgs, list: bool) -> anyhow::Result<Found> {
+/// Compares every row of the stores that `args` names, beside a running daemon or as its stand-in. `list`: tell each
+/// difference as it is found.
+///
+/// # Errors
+/// Where the comparison cannot be made.
+pub(super) async fn compare(config: &Arc<Config>, args: &VerifyArgs, list: bool) -> anyhow::Result<Found> {
     let standing = stand(config).await?;
     let mut reader = config.source.connection.connect("tillstream verify").await?;
     let mut target = config.target_connection().connect("tillstream verify").await?;

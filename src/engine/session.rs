@@ -15,6 +15,7 @@ use super::clock::Clock;
 use super::confirm::Confirmations;
 use super::error::EngineError;
 use super::hold::Hold;
+use super::jobs::Jobs;
 use super::prepare::Prepared;
 use super::{Mode, Progress};
 use crate::apply::writer::Applied;
@@ -55,6 +56,7 @@ pub struct Session {
     pub(super) source: tokio_postgres::Client,
     discovered: Vec<StoreTables>,
     pub(super) hold: Option<Hold>,
+    pub(super) jobs: Jobs,
     progress: Progress,
     until: Option<Lsn>,
     pub(super) again: bool,
@@ -84,6 +86,7 @@ impl Session {
             config.source.connection.replication(&config.source.slot, &config.source.publication, "tillstream stream");
         let position = writer.position();
         let (stream, _) = Stream::open(settings, position).await?;
+        let jobs = Jobs::load(&config, &writer, &stores, &clock, mode != Mode::Forever).await?;
         let now = Moment::now();
         let mut assembler = Assembler::new(Arc::clone(&config), stores, position);
         if let Mode::UpTo(limit) = mode {
@@ -100,6 +103,7 @@ impl Session {
             source,
             discovered,
             hold: None,
+            jobs,
             progress,
             until,
             again: false,
@@ -151,6 +155,7 @@ impl Session {
                 _ = heartbeat.tick() => self.chores = true,
                 event = self.stream.next(), if self.assembler.wants_more() && !*stop.borrow() => self.take(event?)?,
                 () = until(deadline), if deadline.is_some() => {}
+                () = std::future::ready(()), if self.writer.is_some() && self.jobs.has_step() && self.may_run_jobs() => {}
             }
         }
     }
@@ -213,13 +218,20 @@ impl Session {
         if std::mem::take(&mut self.chores) {
             self.beat().await?;
         }
+        if self.jobs.has_step() {
+            self.run_jobs().await?;
+        }
         self.advance_hold().await?;
         self.start_if_ready(false);
         Ok(())
     }
 
     fn is_done(&self) -> bool {
-        self.writing.is_none() && (self.again || self.until.is_some_and(|until| self.assembler.has_reached(until)))
+        if self.writing.is_some() || self.jobs.is_running() {
+            return false;
+        }
+        let caught_up = self.until.is_some_and(|until| self.assembler.has_reached(until));
+        self.again || caught_up && !self.jobs.has_due_roll(self.clock.now())
     }
 
     /// Durable positions, requests, idle positions, the calendar, new stores.
@@ -240,7 +252,9 @@ impl Session {
             self.serve().await?;
         }
         self.move_idle().await?;
-        self.roll_days().await?;
+        if !self.jobs.is_running() {
+            self.run_jobs().await?;
+        }
         if self.looked.elapsed() >= self.config.tenants.discover_every && self.until.is_none() {
             self.looked = Moment::now();
             self.look_for_stores().await?;
@@ -263,25 +277,21 @@ impl Session {
         Ok(())
     }
 
-    /// Local midnight has passed somewhere: live rows move on to the new day.
-    async fn roll_days(&mut self) -> Result<(), EngineError> {
-        let now = self.clock.now();
-        let due: Vec<(TenantId, chrono::NaiveDate)> = self
-            .assembler
-            .stores
-            .iter()
-            .filter(|store| store.live)
-            .map(|store| (store.id, store.today, now.with_timezone(&store.zone).date_naive()))
-            .filter(|(_, known, today)| today > known)
-            .map(|(id, _, today)| (id, today))
-            .collect();
-        for (id, today) in due {
-            let Some(writer) = &mut self.writer else { return Ok(()) };
-            let Some(store) = self.assembler.stores.get_mut(id) else { continue };
-            let started = Moment::now();
-            let rows = writer.roll(id, store.today, today).await?;
-            tracing::info!(store = %store.name, %today, rows, ms = started.elapsed().as_millis() as u64, "rolled on to a new day");
-            store.today = today;
+    /// No job begins or goes on while the reports are held at a position, or inside a transaction larger than a batch.
+    pub(super) fn may_run_jobs(&self) -> bool {
+        let held = self.hold.is_some() && !self.jobs.is_running();
+        !held && self.writer.as_ref().is_some_and(|writer| !writer.is_open())
+    }
+
+    /// One step of a job, if one is running or due.
+    async fn run_jobs(&mut self) -> Result<(), EngineError> {
+        if !self.may_run_jobs() {
+            return Ok(());
+        }
+        let Some(writer) = &mut self.writer else { return Ok(()) };
+        let answers = self.jobs.step(&self.config, writer, &mut self.assembler.stores, &self.clock).await?;
+        for (request, answer) in answers {
+            self.answer(request, answer).await?;
         }
         Ok(())
     }

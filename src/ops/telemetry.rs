@@ -23,8 +23,10 @@ pub fn init(format: LogFormat, verbosity: i8, service: bool) {
         2..=i8::MAX => "trace",
     };
     let others = if verbosity >= 3 { "debug" } else { "warn" };
-    let filter =
-        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(format!("{others},tillstream={level}")));
+    // Getting a server for the demo takes a while: worth a line unless silence was asked for.
+    let fetching = if verbosity < 0 { "" } else { ",tillstream::demo::postgres=info" };
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new(format!("{others},tillstream={level}{fetching}")));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A second initialisation (tests in one process) is not an error worth a panic.
     let _ = match format {

@@ -46,3 +46,6 @@ SELECT t.tenant, c, t.today - back, t.today - back - 90, 5, n, n * 1000, n, n * 
 FROM analytics_state.tenant t, generate_series(1, 60) c, unnest(ARRAY[0, 7, 14]) back,
      LATERAL (SELECT (random() * 20)::int AS n, back AS b, c AS d) x
 WHERE t.tenant <> 'tenant_quiet' AND random() < 0.8;
+
+INSERT INTO analytics_state.job_run (tenant, job, due, started, finished, error)
+SELECT tenant, 'daily_sales', now(), now(), now(), tenant || ' went wrong' FROM analytics_state.tenant;

@@ -68,9 +68,16 @@ async fn harass(config: &Path, seed: u64, done: Arc<AtomicBool>) -> (Daemon, u32
 }
 
 /// Beside the running daemon: nothing differs.
-async fn verify(config: &Path, context: &str) {
-    let ran = tillstream(config, &["verify"]).await;
-    assert_eq!(ran.code, 0, "{context}\n{}\n{}", ran.stdout, ran.stderr);
+async fn verify(config: &Path, client: &Client, daemon: &Daemon, context: &str) {
+    let Ok(ran) = tokio::time::timeout(PATIENCE / 2, tillstream(config, &["verify", "-vv"])).await else {
+        let activity = "SELECT string_agg(concat_ws(' ', application_name, state, wait_event, left(query, 80)), E'\\n') \
+                        FROM pg_stat_activity WHERE datname = current_database()";
+        let requests = "SELECT string_agg(r::text, E'\\n') FROM analytics_state.request r";
+        let activity: Option<String> = client.query_one(activity, &[]).await.unwrap().get(0);
+        let requests: Option<String> = client.query_one(requests, &[]).await.unwrap().get(0);
+        panic!("{context}: verify hangs\n{activity:?}\n{requests:?}\n{}", daemon.log());
+    };
+    assert_eq!(ran.code, 0, "{context}\n{}\n{}\n{}", ran.stdout, ran.stderr, daemon.log());
 }
 
 async fn states(client: &Client) -> Vec<(String, String, Option<String>)> {
@@ -115,7 +122,7 @@ async fn random_trade_and_random_kills_leave_every_row_right() {
         )
         .await;
         assert!(outcome.is_ok(), "seed {seed}: stores are not live: {:?}\n{}", states(&client).await, daemon.log());
-        verify(&config, &format!("seed {seed}\n{}", daemon.log())).await;
+        verify(&config, &client, &daemon, &format!("seed {seed}")).await;
         assert!(daemon.terminate(Duration::from_secs(5)).await.success());
         // And once more without a daemon, held to the oracle, which shares nothing with the program.
         tillstream(&config, &["run", "--once"]).await.expect(0);

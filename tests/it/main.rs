@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod compat;
+mod demo;
 mod grafana;
 mod harness;
 mod live;

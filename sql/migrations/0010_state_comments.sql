@@ -25,6 +25,7 @@ BEGIN
     ('customer_day', 'Unrounded sums per customer and day, behind customer_analytics'),
     ('customer_total', 'Unrounded lifetime sums per customer, behind customer_analytics'),
     ('stock', 'Unrounded sums behind inventory_snapshot'),
+    ('job_run', 'Runs of the scheduled jobs, one row each'),
     ('reader', 'Logins that may read single stores'),
     ('compat', 'Stores whose application report tables are replaced by views')
   LOOP

@@ -1,7 +1,7 @@
 -- The questions an owner asks of the reports as they stand now. "Today" is the day the tenant's live rows carry.
 --
 -- All of these read {state} or are read beside tables that do, with the rights of their owner: each filters by
--- {reports}.my_tenants (see 0004_readers.sql) and is a security_barrier. Names come from the dimensions by outer joins: a
+-- {reports}.my_tenants (see 0005_readers.sql) and is a security_barrier. Names come from the dimensions by outer joins: a
 -- figure is not lost because its product or customer is not known by name.
 
 CREATE VIEW {reports}.daily_sales_today WITH (security_barrier) AS
@@ -132,7 +132,17 @@ LEFT JOIN {state}.tenant t ON t.tenant = n.tenant
 LEFT JOIN {state}.reached p ON true
 WHERE n.tenant = ANY (ARRAY(SELECT m.tenant FROM {reports}.my_tenants m));
 
--- What these and the functions of 0006 look up that no primary key finds: a span of dates of one store.
+-- As 0004_jobs.sql has it, but for readers: of their stores.
+CREATE OR REPLACE VIEW {reports}.job_runs WITH (security_barrier) AS
+SELECT DISTINCT ON (r.tenant, r.job, r.requested)
+       r.tenant, r.job, r.requested, r.due, r.started, r.finished, r.finished - r.started AS took,
+       CASE WHEN r.finished IS NULL THEN 'running' WHEN r.error IS NULL THEN 'done' ELSE 'failed' END AS state,
+       r.rows_changed, r.rows_drifted, r.attempts, r.error
+FROM {state}.job_run r
+WHERE r.tenant = ANY (ARRAY(SELECT m.tenant FROM {reports}.my_tenants m))
+ORDER BY r.tenant, r.job, r.requested, r.due DESC, r.id DESC;
+
+-- What these and the functions of 0007 look up that no primary key finds: a span of dates of one store.
 CREATE INDEX product_performance_date ON {reports}.product_performance (tenant, date);
 CREATE INDEX customer_analytics_period_end ON {reports}.customer_analytics (tenant, period_end);
 CREATE INDEX inventory_snapshot_date ON {reports}.inventory_snapshot (tenant, date);

@@ -23,6 +23,8 @@ COMMENT ON VIEW {reports}.out_of_stock IS 'Active products with nothing on hand'
 COMMENT ON VIEW {reports}.overstock IS 'Active products at or above their maximum quantity';
 COMMENT ON VIEW {reports}.freshness IS 'How current the reports are: the commit of the POS at which they are exact, and how far that is behind';
 
+COMMENT ON VIEW {reports}.job_runs IS 'The last run of each scheduled job of each store, and the last that was asked for';
+
 COMMENT ON FUNCTION {reports}.daily_sales_period(text, date, date) IS 'Totals of a store from from_date to to_date, both included: one row';
 COMMENT ON FUNCTION {reports}.sales_trends(text, integer) IS 'One row a day for the last `days` days up to and including today, zero for days without sales';
 COMMENT ON FUNCTION {reports}.top_products(text, date, date, integer, text) IS 'Best products of a store in a span of days (default: the last 30) by order_by: revenue, quantity, profit or margin';
@@ -136,6 +138,17 @@ BEGIN
     ('inventory_latest', 'max_quantity', 'Maximum quantity set in the POS; null: none is set'),
     ('low_stock_alerts', 'min_quantity', 'Minimum quantity set in the POS, 0 where none is'),
     ('overstock', 'max_quantity', 'Maximum quantity set in the POS'),
+    ('job_runs', 'job', 'day_roll, daily_sales, product_performance, customer_analytics, inventory_snapshot or prune'),
+    ('job_runs', 'requested', 'Asked for by an operator, not by the schedule'),
+    ('job_runs', 'due', 'The time it was due, or was asked to run as'),
+    ('job_runs', 'started', 'When its last attempt began'),
+    ('job_runs', 'finished', 'When it ended; null: it runs, or the daemon died in it'),
+    ('job_runs', 'took', 'finished - started'),
+    ('job_runs', 'state', 'running, done or failed'),
+    ('job_runs', 'rows_changed', 'Report rows it wrote'),
+    ('job_runs', 'rows_drifted', 'Sums it found to differ from the facts; 0 unless something went wrong before'),
+    ('job_runs', 'attempts', 'How often it was tried'),
+    ('job_runs', 'error', 'Why its last attempt failed; null: it did not'),
     ('freshness', 'state', 'State of the store; only live ones have a position'),
     ('freshness', 'today', 'The local day that the store''s live rows carry'),
     ('freshness', 'exact_at', 'When the last commit that is in the reports happened in the POS'),
