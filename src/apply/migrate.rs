@@ -25,7 +25,11 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 7, name: "functions", sql: include_str!("../../sql/migrations/0007_functions.sql") },
     Migration { version: 8, name: "compat", sql: include_str!("../../sql/migrations/0008_compat.sql") },
     Migration { version: 9, name: "comments", sql: include_str!("../../sql/migrations/0009_comments.sql") },
-    Migration { version: 10, name: "state_comments", sql: include_str!("../../sql/migrations/0010_state_comments.sql") },
+    Migration {
+        version: 10,
+        name: "state_comments",
+        sql: include_str!("../../sql/migrations/0010_state_comments.sql"),
+    },
 ];
 const BOOTSTRAP: &str = include_str!("../../sql/migrations/0000_bootstrap.sql");
 
