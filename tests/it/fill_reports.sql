@@ -36,7 +36,7 @@ WHERE random() < 0.05;
 INSERT INTO analytics.inventory_snapshot
 SELECT t.tenant, p.product_id, t.today - back, q, 1, q - 1, q * 10, q * 20, 1, 10, q <= 0, q <= 5, q >= 40
 FROM analytics.product p JOIN analytics_state.tenant t USING (tenant), generate_series(0, 6) back,
-     LATERAL (SELECT round((random() * 50 - 3)::numeric, 3) AS q, back AS b, p.product_id AS c) x
+     LATERAL (SELECT round((random() * 60 - 12)::numeric, 3) AS q, back AS b, p.product_id AS c) x
 WHERE random() < 0.8;
 INSERT INTO analytics.customer_analytics
 SELECT t.tenant, c, t.today - back, t.today - back - 90, 5, n, n * 1000, n, n * 1000, 1000, 5, 2, 1, 2,
