@@ -67,6 +67,8 @@ async fn a_reader_of_one_store_sees_it_and_no_other() {
 /// Ways around a filter that work where one is applied carelessly. Each notes what it sees in a table of its own.
 const ATTACKS: &[(&str, &str)] = &[
     ("a function cheaper than the filter", "SELECT count(*) FROM analytics.{source} r WHERE pg_temp.leak(r::text)"),
+    ("the same on one column", "SELECT count(*) FROM analytics.{source} r WHERE pg_temp.leak(r.tenant)"),
+    ("the same on a name", "SELECT count(*) FROM analytics.{source} r WHERE pg_temp.leak(r.tenant_name)"),
     ("the same in a join", "SELECT count(*) FROM analytics.{source} r JOIN pg_temp.one o ON pg_temp.leak(r::text)"),
     ("the same in an order", "SELECT 1 FROM analytics.{source} r ORDER BY pg_temp.leak(r::text)"),
     (
