@@ -16,7 +16,8 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(e) => return refuse(&e),
     };
-    let service = matches!(cli.command, Command::Run(_) | Command::Demo(_));
+    // The demo shows its own picture; log lines would run through it.
+    let service = matches!(cli.command, Command::Run(_));
     telemetry::init(cli.global.log_format, cli.global.verbosity(), service);
     // One thread: the work is one stream into one connection, and a second thread doubles what the kernel charges.
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {

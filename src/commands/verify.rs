@@ -55,18 +55,35 @@ pub async fn run(config: Config, args: &VerifyArgs) -> anyhow::Result<Outcome> {
 
 /// What a comparison came to.
 #[derive(Debug, Default)]
-struct Found {
-    position: String,
+pub(super) struct Found {
+    pub(super) position: String,
     tables: BTreeMap<String, (u64, u64)>,
-    differences: u64,
+    pub(super) differences: u64,
     listed: Vec<Difference>,
-    skipped: Vec<String>,
-    tenants: usize,
+    /// Stores that could not be compared, and why.
+    pub(super) skipped: Vec<String>,
+    pub(super) tenants: usize,
     /// Differences left after a repair.
     left: Option<u64>,
 }
 
 impl Found {
+    /// Rows compared.
+    pub(super) fn rows(&self) -> u64 {
+        self.tables.values().map(|(rows, _)| rows).sum()
+    }
+
+    /// A line per table, and one per store that was not compared.
+    pub(super) fn tell_tables(&self, out: &mut impl Write) -> std::io::Result<()> {
+        for (table, (rows, differences)) in &self.tables {
+            writeln!(out, "{table:<22} {rows:>10} rows compared  {differences:>6} differ")?;
+        }
+        for store in &self.skipped {
+            writeln!(out, "not compared: {store}")?;
+        }
+        Ok(())
+    }
+
     fn tell(&self, args: &VerifyArgs, repaired: bool) -> anyhow::Result<()> {
         let mut out = std::io::stdout().lock();
         if args.json {
@@ -83,12 +100,7 @@ impl Found {
             writeln!(out, "{document}")?;
             return Ok(());
         }
-        for (table, (rows, differences)) in &self.tables {
-            writeln!(out, "{table:<22} {rows:>10} rows compared  {differences:>6} differ")?;
-        }
-        for store in &self.skipped {
-            writeln!(out, "not compared: {store}")?;
-        }
+        self.tell_tables(&mut out)?;
         let stores = self.tenants;
         match (self.differences, self.left) {
             (0, _) => writeln!(out, "every row of {stores} stores is right at {}", self.position)?,
@@ -106,7 +118,12 @@ impl Found {
     }
 }
 
-async fn compare(config: &Arc<Config>, args: &VerifyArgs, list: bool) -> anyhow::Result<Found> {
+/// Compares every row of the stores that `args` names, beside a running daemon or as its stand-in. `list`: tell each
+/// difference as it is found.
+///
+/// # Errors
+/// Where the comparison cannot be made.
+pub(super) async fn compare(config: &Arc<Config>, args: &VerifyArgs, list: bool) -> anyhow::Result<Found> {
     let standing = stand(config).await?;
     let mut reader = config.source.connection.connect("tillstream verify").await?;
     let mut target = config.target_connection().connect("tillstream verify").await?;
@@ -172,11 +189,14 @@ fn table_name(table: ReportTable) -> String {
 
 /// Gets source and target to stand at one position, with the daemon's help where it runs.
 async fn stand(config: &Arc<Config>) -> anyhow::Result<Standing> {
-    let Some(mut daemon) = Daemon::find(config).await? else { return stand_alone(config).await };
     for _ in 0..TRIES {
+        let Some(mut daemon) = Daemon::find(config).await? else { return stand_alone(config).await };
         // Long transactions at the source would make it wait: let them end before anything is held.
         drop(snapshot(config).await?);
-        daemon.ask("hold", json!({})).await?;
+        if let Err(e) = daemon.ask("hold", json!({})).await {
+            tracing::info!("{e:#}; trying again");
+            continue;
+        }
         let Ok(snapshot) = tokio::time::timeout(SNAPSHOT_WAIT, snapshot(config)).await else {
             daemon.ask("release", json!({})).await?;
             tracing::info!("a long transaction at the source keeps verify waiting; trying again");
@@ -184,11 +204,21 @@ async fn stand(config: &Arc<Config>) -> anyhow::Result<Standing> {
         };
         let snapshot = snapshot?;
         crate::engine::mark(&daemon.source).await?;
-        let answer = daemon.ask("advance", json!({ "lsn": snapshot.position.to_string() })).await?;
+        // The daemon may have been restarted, or have lost its connection, since it was told to hold.
+        let answer = match daemon.ask("advance", json!({ "lsn": snapshot.position.to_string() })).await {
+            Ok(answer) => answer,
+            Err(e) => {
+                tracing::info!("{e:#}; trying again");
+                continue;
+            }
+        };
         let name = answer.get("snapshot").and_then(Value::as_str).context("the daemon gave no snapshot")?.to_string();
         return Ok(Standing { snapshot, held: Some((name, daemon)) });
     }
-    bail!("transactions at the source stay open too long to take a snapshot beside the daemon; try again later")
+    bail!(
+        "the daemon and the source could not be brought to one position: transactions stay open too long, or the daemon \
+         restarts again and again; see its log, or try again later"
+    )
 }
 
 async fn snapshot(config: &Config) -> Result<ExportedSnapshot, crate::source::SourceError> {

@@ -13,6 +13,7 @@ pub mod clock;
 mod confirm;
 pub mod error;
 mod hold;
+pub mod jobs;
 pub mod position;
 pub mod prepare;
 pub mod session;

@@ -16,6 +16,7 @@ use super::clock::Clock;
 use super::confirm::Confirmations;
 use super::error::EngineError;
 use super::hold::Hold;
+use super::jobs::Jobs;
 use super::position::{Decision, decide};
 use super::prepare::Prepared;
 use super::{Mode, PREDECESSOR, PREDECESSOR_LOOK, Progress};
@@ -61,6 +62,7 @@ pub struct Session {
     pub(super) source: tokio_postgres::Client,
     discovered: Vec<StoreTables>,
     pub(super) hold: Option<Hold>,
+    pub(super) jobs: Jobs,
     progress: Progress,
     until: Option<Lsn>,
     pub(super) again: bool,
@@ -102,6 +104,7 @@ impl Session {
                 return Err(EngineError::Moved("the stored position is gone".to_string()));
             }
         }
+        let jobs = Jobs::load(&config, &writer, &stores, &clock, mode != Mode::Forever).await?;
         let now = Moment::now();
         let mut assembler = Assembler::new(Arc::clone(&config), stores, position);
         if let Mode::UpTo(limit) = mode {
@@ -118,6 +121,7 @@ impl Session {
             source,
             discovered,
             hold: None,
+            jobs,
             progress,
             until,
             again: false,
@@ -172,6 +176,7 @@ impl Session {
                 _ = heartbeat.tick() => self.chores = true,
                 event = self.stream.next(), if self.assembler.wants_more() && !*stop.borrow() => self.take(event?)?,
                 () = until(deadline), if deadline.is_some() => {}
+                () = std::future::ready(()), if self.writer.is_some() && self.jobs.has_step() && self.may_run_jobs() => {}
             }
         }
     }
@@ -236,6 +241,9 @@ impl Session {
         if std::mem::take(&mut self.chores) {
             self.beat().await?;
         }
+        if self.jobs.has_step() {
+            self.run_jobs().await?;
+        }
         self.advance_hold().await?;
         self.start_if_ready(false);
         Ok(())
@@ -243,8 +251,12 @@ impl Session {
 
     /// Never in the middle of a source transaction larger than a batch: what was said of a store is committed with it.
     fn is_done(&self) -> bool {
-        self.writer.as_ref().is_some_and(|writer| !writer.is_open())
-            && (self.again || self.until.is_some_and(|until| self.assembler.has_reached(until)))
+        let between = self.writer.as_ref().is_some_and(|writer| !writer.is_open());
+        if !between || self.jobs.is_running() {
+            return false;
+        }
+        let caught_up = self.until.is_some_and(|until| self.assembler.has_reached(until));
+        self.again || caught_up && !self.jobs.has_due_roll(self.clock.now())
     }
 
     /// Durable positions, requests, idle positions, the calendar, new stores.
@@ -268,7 +280,9 @@ impl Session {
             self.serve().await?;
         }
         self.move_idle().await?;
-        self.roll_days().await?;
+        if !self.jobs.is_running() {
+            self.run_jobs().await?;
+        }
         if self.looked.elapsed() >= self.config.tenants.discover_every && self.until.is_none() {
             self.looked = Moment::now();
             self.look_for_stores().await?;
@@ -279,6 +293,9 @@ impl Session {
     /// With nothing for us in what the source has written, the position moves on all the same: an idle shop must not
     /// keep WAL for the whole server.
     async fn move_idle(&mut self) -> Result<(), EngineError> {
+        if self.hold.is_some() {
+            return Ok(());
+        }
         let Some(position) = self.assembler.idle_position() else { return Ok(()) };
         let caught_up = self.until.is_some_and(|until| position >= until);
         if self.moved.elapsed() < IDLE_MOVE && !caught_up {
@@ -291,25 +308,21 @@ impl Session {
         Ok(())
     }
 
-    /// Local midnight has passed somewhere: live rows move on to the new day.
-    async fn roll_days(&mut self) -> Result<(), EngineError> {
-        let now = self.clock.now();
-        let due: Vec<(TenantId, chrono::NaiveDate)> = self
-            .assembler
-            .stores
-            .iter()
-            .filter(|store| store.live)
-            .map(|store| (store.id, store.today, now.with_timezone(&store.zone).date_naive()))
-            .filter(|(_, known, today)| today > known)
-            .map(|(id, _, today)| (id, today))
-            .collect();
-        for (id, today) in due {
-            let Some(writer) = &mut self.writer else { return Ok(()) };
-            let Some(store) = self.assembler.stores.get_mut(id) else { continue };
-            let started = Moment::now();
-            let rows = writer.roll(id, store.today, today).await?;
-            tracing::info!(store = %store.name, %today, rows, ms = started.elapsed().as_millis() as u64, "rolled on to a new day");
-            store.today = today;
+    /// No job begins or goes on while the reports are held at a position, or inside a transaction larger than a batch.
+    pub(super) fn may_run_jobs(&self) -> bool {
+        let held = self.hold.is_some() && !self.jobs.is_running();
+        !held && self.writer.as_ref().is_some_and(|writer| !writer.is_open())
+    }
+
+    /// One step of a job, if one is running or due.
+    async fn run_jobs(&mut self) -> Result<(), EngineError> {
+        if !self.may_run_jobs() {
+            return Ok(());
+        }
+        let Some(writer) = &mut self.writer else { return Ok(()) };
+        let answers = self.jobs.step(&self.config, writer, &mut self.assembler.stores, &self.clock).await?;
+        for (request, answer) in answers {
+            self.answer(request, answer).await?;
         }
         Ok(())
     }

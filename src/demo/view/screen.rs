@@ -3,6 +3,8 @@
 use std::io::{IsTerminal, Stdout, Write};
 use std::time::{Duration, Instant};
 
+use terminal_size::{Height, Width, terminal_size};
+
 /// How often a file or a pipe gets a block.
 const BLOCK_EVERY: Duration = Duration::from_secs(5);
 const HIDE_CURSOR: &str = "\x1b[?25l";
@@ -15,6 +17,8 @@ const CLEAR_ALL: &str = "\x1b[2J";
 pub struct Screen<W: Write = Stdout> {
     out: W,
     terminal: bool,
+    /// Columns and rows that a terminal has room for: a longer block would scroll instead of being replaced.
+    size: (usize, usize),
     shown: Option<Instant>,
 }
 
@@ -22,13 +26,18 @@ impl Screen {
     pub fn stdout() -> Self {
         let out = std::io::stdout();
         let terminal = out.is_terminal();
-        Screen::new(out, terminal)
+        let mut screen = Screen::new(out, terminal);
+        if let Some((Width(columns), Height(rows))) = terminal_size() {
+            // The cursor waits below the last line.
+            screen.size = (columns.into(), usize::from(rows).saturating_sub(1));
+        }
+        screen
     }
 }
 
 impl<W: Write> Screen<W> {
     pub fn new(out: W, terminal: bool) -> Self {
-        Screen { out, terminal, shown: None }
+        Screen { out, terminal, size: (usize::MAX, usize::MAX), shown: None }
     }
 
     /// Whether this shows anything now: a terminal always does, a file every few seconds.
@@ -50,8 +59,9 @@ impl<W: Write> Screen<W> {
             block.push_str(HIDE_CURSOR);
             block.push_str(if self.shown.is_none() { CLEAR_ALL } else { "" });
             block.push_str(HOME);
-            for line in text.lines() {
-                block.push_str(line);
+            let (columns, rows) = self.size;
+            for line in text.lines().take(rows) {
+                block.extend(line.chars().take(columns));
                 block.push_str(CLEAR_LINE);
                 block.push('\n');
             }
@@ -62,6 +72,16 @@ impl<W: Write> Screen<W> {
         }
         self.shown = Some(Instant::now());
         self.out.write_all(block.as_bytes())?;
+        self.out.flush()
+    }
+
+    /// Shows the text whether it is due or not, whole and to stay: a terminal scrolls where it is too small.
+    ///
+    /// # Errors
+    /// The output is closed.
+    pub fn finish(mut self, text: &str) -> std::io::Result<()> {
+        let clear = if self.terminal { [CLEAR_ALL, HOME].concat() } else { String::new() };
+        self.out.write_all(format!("{clear}{text}\n").as_bytes())?;
         self.out.flush()
     }
 }
