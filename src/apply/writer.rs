@@ -186,6 +186,7 @@ impl Writer {
     pub async fn rebuild(&mut self, id: TenantId) -> Result<i64, ApplyError> {
         let (transaction, sql) = self.bulk().await?;
         transaction.execute(sql.text("clear_sums"), &[&id.0]).await?;
+        super::copy::dimensions(&transaction, sql, id.0).await?;
         super::copy::sums(&transaction, sql, id.0).await?;
         let changed = super::copy::show(&transaction, sql, id.0, BusinessDay::MIN, BusinessDay::MAX).await?;
         transaction.commit().await?;
