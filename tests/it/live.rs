@@ -52,16 +52,20 @@ async fn trade(db: &TestDb, schema: &'static str, zone: Tz, seed: u64, steps: us
 /// Kills the daemon again and again, at random, until told to stop; gives back a running one.
 async fn harass(config: &Path, seed: u64, done: Arc<AtomicBool>) -> (Daemon, u32) {
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
-    let mut daemon = Daemon::run(config, &[]);
+    let (mut daemon, mut log) = (Daemon::run(config, &[]), 0);
     let mut kills = 0;
     while !done.load(Ordering::Relaxed) {
         tokio::time::sleep(Duration::from_millis(rng.random_range(20..700))).await;
         if rng.random_bool(0.8) {
             daemon.kill().await;
         } else {
-            assert!(daemon.terminate(Duration::from_secs(5)).await.success(), "seed {seed}: SIGTERM ends it with 0");
+            // Before its first line it has no handler yet, and the signal ends it as any other program.
+            wait_until("the daemon's first line", PATIENCE, async || daemon.log().len() > log).await;
+            let ended = daemon.terminate(Duration::from_secs(5)).await;
+            assert!(ended.success(), "seed {seed}: SIGTERM ends it with {ended}");
         }
         kills += 1;
+        log = std::fs::read(config.with_extension("log")).map_or(0, |text| text.len());
         daemon = Daemon::run(config, &[]);
     }
     (daemon, kills)
