@@ -20,6 +20,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 2, name: "state", sql: include_str!("../../sql/migrations/0002_state.sql") },
     Migration { version: 3, name: "rows", sql: include_str!("../../sql/migrations/0003_rows.sql") },
     Migration { version: 4, name: "jobs", sql: include_str!("../../sql/migrations/0004_jobs.sql") },
+    Migration { version: 5, name: "verification", sql: include_str!("../../sql/migrations/0005_verification.sql") },
 ];
 const BOOTSTRAP: &str = include_str!("../../sql/migrations/0000_bootstrap.sql");
 

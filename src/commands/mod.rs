@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod demo;
+mod doctor;
 pub mod drop;
 pub mod grants;
 pub mod init;
@@ -51,8 +52,9 @@ pub async fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Init(args) => init::run(&config(global)?, &args).await,
         Command::Check(args) => check::run(&config(global)?, &args).await,
         Command::Drop(args) => drop::run(&config(global)?, &args).await,
-        Command::Run(args) => run::run(config(global)?, &args).await,
+        Command::Run(args) => run::run(config(global)?, global.config_file().unwrap_or_default(), &args).await,
         Command::Status(args) => status::run(config(global)?, &args).await,
+        Command::Doctor => doctor::run(global).await,
         Command::Verify(args) => verify::run(config(global)?, &args).await,
         Command::Recalculate(args) => recalculate::run(config(global)?, &args).await,
         Command::Resync(args) => resync::run(config(global)?, &args).await,

@@ -17,7 +17,7 @@ pub fn default_config() -> Config {
             on_slot_lost: OnSlotLost::Stop,
             lock_timeout: Duration::from_secs(2),
         },
-        target: TargetConfig { connection: None, schema: "analytics".into() },
+        target: TargetConfig { connection: None, schema: "analytics".into(), auto_migrate: true },
         mapping: Mapping {
             tables: TableKind::ALL.into_iter().map(|kind| (kind, django(kind))).collect(),
             completed_statuses: words(&["completed"]),
@@ -58,6 +58,8 @@ pub fn default_config() -> Config {
             retention_days: 365,
         },
         http: HttpConfig { listen: None },
+        verify: VerifyConfig { every: None },
+        log: LogConfig { level: LogLevel::Info },
     }
 }
 
