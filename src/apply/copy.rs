@@ -57,6 +57,8 @@ pub struct Snapshot<'a> {
     pub client: &'a Transaction<'a>,
     /// Transactions whose commit record lies before it are in the snapshot, no others.
     pub position: Lsn,
+    /// Called every few thousand rows: it moves on.
+    pub moved: &'a (dyn Fn() + Sync),
 }
 
 /// Copies one store into `target`'s transaction; the caller commits it.
@@ -97,6 +99,7 @@ pub async fn store(
     scope.horizon = new.horizon;
     for what in ["clear_facts", "clear_sums"] {
         target.execute(sql.text(what), &[&id]).await.map_err(writing(what))?;
+        (source.moved)();
     }
     target
         .batch_execute("SET LOCAL work_mem = '128MB'; SET LOCAL jit = off")
@@ -139,7 +142,9 @@ async fn copy_table(
     pin_mut!(sink);
     while let Some(row) = rows.try_next().await.map_err(reading)? {
         sink.feed(row).await.map_err(writing)?;
-        progress.row(table);
+        if progress.row(table) {
+            (source.moved)();
+        }
     }
     sink.finish().await.map_err(writing)?;
     Ok(())
@@ -244,15 +249,20 @@ impl Progress {
         Progress { store: store.to_string(), expected, rows: 0, started: now, told: now }
     }
 
-    fn row(&mut self, table: &'static str) {
+    /// True every few thousand rows.
+    fn row(&mut self, table: &'static str) -> bool {
         self.rows += 1;
-        if self.rows.is_multiple_of(4096) && self.told.elapsed() >= TELL_EVERY {
+        if !self.rows.is_multiple_of(4096) {
+            return false;
+        }
+        if self.told.elapsed() >= TELL_EVERY {
             self.told = Instant::now();
             let seconds = self.started.elapsed().as_secs().max(1);
             let rate = (self.rows / seconds).max(1);
             let left = self.expected.saturating_sub(self.rows) / rate;
             tracing::info!(store = %self.store, table, rows = self.rows, rows_per_second = rate, seconds_left = left, "copying");
         }
+        true
     }
 
     fn done(&self) {

@@ -59,6 +59,11 @@ impl ConnectError {
         matches!(self.problem, Problem::Unreachable(_) | Problem::Busy(_))
     }
 
+    /// It was reached and cannot serve now.
+    pub fn is_busy(&self) -> bool {
+        matches!(self.problem, Problem::Busy(_))
+    }
+
     fn new(place: String, error: &tokio_postgres::Error) -> Self {
         let cause = error.source().map_or_else(|| error.to_string(), one_line);
         let io_error = error.source().and_then(|e| e.downcast_ref::<io::Error>());
@@ -82,7 +87,7 @@ impl ConnectError {
             }
             // A server that stops in the middle of a handshake is no fault of the certificates.
             None if io_error.is_some_and(|e| was_cut(e.kind())) => Problem::Unreachable(cause),
-            None if error.to_string().contains("TLS") => Problem::Tls(cause),
+            None if error.to_string().contains("TLS") => Problem::Tls(tls::in_words(&cause)),
             None if io_error.is_some() || error.is_closed() => Problem::Unreachable(cause),
             None if error.to_string().starts_with("error connecting") => Problem::Unreachable(cause),
             None if cause.contains("password missing") => {
