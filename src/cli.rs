@@ -84,6 +84,13 @@ pub enum Command {
     Resync(ResyncArgs),
     /// Last and next run of each job, or run one now
     Jobs(JobsArgs),
+    /// Let a login read the reports of all stores, or of some
+    Grant(GrantArgs),
+    /// Take back what a login may read
+    Revoke(GrantArgs),
+    /// Views in place of the application's own report tables
+    #[command(subcommand)]
+    Compat(CompatAction),
     /// Remove slot and publication, so that the POS keeps no log for us
     Drop(DropArgs),
     /// A simulated shop on a throwaway PostgreSQL with live reports in the terminal
@@ -160,6 +167,43 @@ pub struct ResyncArgs {
     /// Only this store
     #[arg(long)]
     pub tenant: Option<String>,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:
+  tillstream grant analyst                            every store, new ones too
+  tillstream grant anna --tenant tenant_north         only this one
+  tillstream revoke anna")]
+pub struct GrantArgs {
+    /// Login role
+    pub login: String,
+    /// Only this store; may be given several times
+    #[arg(long = "tenant", value_name = "TENANT")]
+    pub tenants: Vec<String>,
+    /// As this user instead of the daemon's role
+    #[arg(long, value_name = "URL")]
+    pub admin_url: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum CompatAction {
+    /// Rename the application's report tables aside and put views with right numbers in their place
+    Install(CompatArgs),
+    /// Drop the views and bring the application's own tables back
+    Remove(CompatArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct CompatArgs {
+    /// Only this store; may be given several times
+    #[arg(long = "tenant", value_name = "TENANT")]
+    pub tenants: Vec<String>,
+    /// As this user instead of the daemon's role: the application's tables have to be its own
+    #[arg(long, value_name = "URL")]
+    pub admin_url: Option<String>,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -49,10 +49,19 @@ const BULK: &str = "SET LOCAL enable_seqscan = on; SET LOCAL enable_mergejoin = 
 /// The advisory lock of the writer of one state schema: its hash, in a class of our own.
 const LOCK: &str = "SELECT pg_try_advisory_lock(1953066092, hashtext($1))";
 
+const LOCKED: &str = "SELECT EXISTS (SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database \
+    WHERE d.datname = current_database() AND l.locktype = 'advisory' AND l.granted AND l.objsubid = 2 \
+      AND l.classid = 1953066092 AND l.objid = (hashtext($1)::bigint & 4294967295)::oid)";
+
 impl Writer {
     /// Takes the writer's lock on this session. `None`: another process holds it.
     pub async fn lock(client: &Client, state_schema: &str) -> Result<bool, tokio_postgres::Error> {
         client.query_one(LOCK, &[&state_schema]).await?.try_get(0)
+    }
+
+    /// Whether any process holds the writer's lock. Does not touch it.
+    pub async fn is_locked(client: &Client, state_schema: &str) -> Result<bool, tokio_postgres::Error> {
+        client.query_one(LOCKED, &[&state_schema]).await?.try_get(0)
     }
 
     /// A writer over a session that holds the lock. `position` is the stored one.

@@ -189,11 +189,12 @@ async fn verified(server: &Postgres, config: &Arc<Config>, done: &Done) -> anyho
     let found = verify::compare(config, &args, true).await.context("verifying")?;
     found.tell_tables(&mut std::io::stdout())?;
     let (rows, stores, position) = (found.rows(), found.tenants, &found.position);
+    let s = if stores == 1 { "" } else { "s" };
     if found.differences > 0 || takings_differ || !found.skipped.is_empty() {
         say(format!("NOT RIGHT: verify found {} differences in {rows} rows at {position}", found.differences))?;
         return Ok(Outcome::DoesNotHold);
     }
-    say(format!("verified: all {rows} report rows of {stores} stores are right at {position}"))?;
+    say(format!("verified: all {rows} report rows of {stores} store{s} are right at {position}"))?;
     Ok(Outcome::Done)
 }
 

@@ -1,8 +1,10 @@
 //! One file per command. A command returns what it found out; only `main` knows exit codes.
 
 pub mod check;
+pub mod compat;
 pub mod demo;
 pub mod drop;
+pub mod grant;
 pub mod grants;
 pub mod init;
 pub mod jobs;
@@ -50,6 +52,9 @@ pub async fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
     match cli.command {
         Command::Init(args) => init::run(&config(global)?, &args).await,
         Command::Check(args) => check::run(&config(global)?, &args).await,
+        Command::Grant(args) => readers(&config(global)?, &args, grant::Change::Grant).await,
+        Command::Revoke(args) => readers(&config(global)?, &args, grant::Change::Revoke).await,
+        Command::Compat(action) => stand_in(&config(global)?, action).await,
         Command::Drop(args) => drop::run(&config(global)?, &args).await,
         Command::Run(args) => run::run(config(global)?, &args).await,
         Command::Status(args) => status::run(config(global)?, &args).await,
@@ -67,6 +72,42 @@ pub async fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
             Ok(Outcome::Done)
         }
     }
+}
+
+/// A session where the reports are, as the daemon's role or as an administrator.
+async fn reports_session(config: &Config, admin_url: Option<&str>) -> anyhow::Result<tokio_postgres::Client> {
+    let Some(url) = admin_url else { return Ok(config.target_connection().connect("tillstream").await?) };
+    let environment = |name: &str| std::env::var(name).ok();
+    let admin = crate::config::parse_connection(url, None, &environment).map_err(|e| anyhow!("--admin-url: {e}"))?;
+    Ok(admin.connect("tillstream").await?)
+}
+
+async fn readers(config: &Config, args: &crate::cli::GrantArgs, change: grant::Change) -> anyhow::Result<Outcome> {
+    let client = reports_session(config, args.admin_url.as_deref()).await?;
+    let access = grant::run(&client, config, &args.login, &args.tenants, change).await?;
+    if args.json {
+        tell(&serde_json::to_string(&access)?);
+    } else {
+        let stores = match (access.all_stores, access.stores.is_empty()) {
+            (true, _) => "every store".to_string(),
+            (false, true) => "nothing".to_string(),
+            (false, false) => access.stores.join(", "),
+        };
+        tell(&format!("{} reads {stores}", access.login));
+    }
+    Ok(Outcome::Done)
+}
+
+async fn stand_in(config: &Config, action: crate::cli::CompatAction) -> anyhow::Result<Outcome> {
+    let (action, args) = match action {
+        crate::cli::CompatAction::Install(args) => (compat::Action::Install, args),
+        crate::cli::CompatAction::Remove(args) => (compat::Action::Remove, args),
+    };
+    let client = reports_session(config, args.admin_url.as_deref()).await?;
+    for change in compat::run(&client, config, action, &args.tenants).await? {
+        tell(&format!("{}: views {}; tables {}", change.tenant, change.views.join(", "), change.tables.join(", ")));
+    }
+    Ok(Outcome::Done)
 }
 
 /// The configuration the command line asks for.

@@ -27,15 +27,6 @@ pub struct Daemon {
     config: Arc<Config>,
 }
 
-/// Whether a process holds the writer's lock. Leaves nothing behind.
-async fn is_held(target: &Client, config: &Config) -> anyhow::Result<bool> {
-    let taken = Writer::lock(target, &config.state_schema()).await?;
-    if taken {
-        target.batch_execute("SELECT pg_advisory_unlock_all()").await?;
-    }
-    Ok(!taken)
-}
-
 impl Daemon {
     /// `None`: no process holds the writer's lock.
     ///
@@ -43,7 +34,7 @@ impl Daemon {
     /// Where a database cannot be reached.
     pub async fn find(config: &Arc<Config>) -> anyhow::Result<Option<Daemon>> {
         let target = config.target_connection().connect("tillstream command").await?;
-        if !is_held(&target, config).await? {
+        if !Writer::is_locked(&target, &config.state_schema()).await? {
             return Ok(None);
         }
         let source = config.source.connection.connect("tillstream command").await?;
@@ -61,7 +52,7 @@ impl Daemon {
         loop {
             looks = looks.wrapping_add(1);
             if looks.is_multiple_of(LOOKS_FOR_DAEMON) {
-                if is_held(&self.target, &self.config).await? {
+                if Writer::is_locked(&self.target, &self.config.state_schema()).await? {
                     held = Instant::now();
                 } else if held.elapsed() > NOBODY {
                     self.target.execute(self.sql.text("forget_request"), &[&id]).await?;
@@ -99,17 +90,16 @@ pub async fn ask(config: &Arc<Config>, kind: &str, arguments: Value) -> anyhow::
     let progress = Progress::default();
     let running =
         tokio::spawn(crate::engine::run(Arc::clone(config), Mode::Forever, Clock::system(), progress.clone(), stopped));
-    while !progress.is_live() && !running.is_finished() {
+    // A daemon that starts at this moment may be quicker: whoever holds the lock answers.
+    let mut daemon = None;
+    while daemon.is_none() && !running.is_finished() {
         tokio::time::sleep(LOOK).await;
+        daemon = Daemon::find(config).await?;
     }
-    let answer = match Daemon::find(config).await? {
-        Some(mut daemon) if !running.is_finished() => daemon.ask(kind, arguments).await,
-        _ => Err(anyhow::anyhow!("the reports could not be written")),
+    let answer = match &mut daemon {
+        Some(daemon) => daemon.ask(kind, arguments).await,
+        None => Err(anyhow::anyhow!("the reports could not be written")),
     };
-    // A resync prepares anew; it is done when the stream is live again.
-    while !progress.is_live() && !running.is_finished() {
-        tokio::time::sleep(LOOK).await;
-    }
     stop.send_replace(true);
     running.await??;
     answer

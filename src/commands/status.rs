@@ -58,7 +58,7 @@ async fn look(config: &Config) -> anyhow::Result<Status> {
     let sql = statements(config);
     let stored = stored_position(&target, &sql).await?;
     status.position = stored.as_ref().map(|p| p.lsn);
-    let running = !Writer::lock(&target, &config.state_schema()).await?;
+    let running = Writer::is_locked(&target, &config.state_schema()).await?;
     stores(config, &target, &mut status).await?;
     status.jobs = super::jobs::list(config, &target).await?;
     status.phase = match (running, stored.is_some()) {

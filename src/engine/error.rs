@@ -30,6 +30,9 @@ pub enum EngineError {
     Stream(#[from] StreamError),
     #[error("{}", apply::describe(.0))]
     Database(#[from] tokio_postgres::Error),
+    /// Another process holds the writer's lock, and this one is not to wait for it.
+    #[error("another tillstream writes these reports")]
+    Busy,
     /// The slot is no longer where it was found to be: what to do is decided anew.
     #[error("{0}")]
     Moved(String),

@@ -176,7 +176,7 @@ async fn one_session(
     stop: watch::Receiver<bool>,
     failures: &mut u32,
 ) -> Result<Ended, EngineError> {
-    let target = lock(config, mode, failures).await?;
+    let Some(target) = lock(config, mode, failures).await? else { return Ok(Ended::Stopped) };
     let prepared = prepare::prepare(config, target, clock).await?;
     let session = Session::open(Arc::clone(config), clock.clone(), prepared, mode, progress.clone()).await?;
     if *failures > 0 {
@@ -188,28 +188,39 @@ async fn one_session(
     session.run(stop).await
 }
 
-/// A session on the target that holds the writer's lock; the daemon waits for it as a standby.
-async fn lock(config: &Config, mode: Mode, failures: &mut u32) -> Result<tokio_postgres::Client, EngineError> {
+/// A session on the target that holds the writer's lock; the daemon waits for it as a standby. `None`: with
+/// [`Mode::Once`], when the one that holds it has caught up in our place.
+async fn lock(config: &Config, mode: Mode, failures: &mut u32) -> Result<Option<tokio_postgres::Client>, EngineError> {
     let client = config.target_connection().connect("tillstream writer").await?;
     let since = Moment::now();
     let mut told = false;
+    let mut caught_up = None;
     while !Writer::lock(&client, &config.state_schema()).await? {
         if since.elapsed() < PREDECESSOR {
             tokio::time::sleep(PREDECESSOR_LOOK).await;
             continue;
         }
-        if mode != Mode::Forever {
-            let message = "another tillstream writes these reports; stop it first, or let it do the work";
-            return Err(EngineError::Definite(message.to_string()));
+        if matches!(mode, Mode::UpTo(_)) {
+            return Err(EngineError::Busy);
         }
         if !std::mem::replace(&mut told, true) {
             let again = if std::mem::take(failures) > 0 { "well again: " } else { "" };
             tracing::info!("{again}another tillstream writes these reports; waiting as its standby");
+        }
+        if mode == Mode::Once {
+            let mark = match caught_up {
+                Some(mark) => mark,
+                None => *caught_up.insert(mark(&config.source.connection.connect("tillstream").await?).await?),
+            };
+            let stored = prepare::stored_position(&client, &prepare::statements(config)).await;
+            if stored.is_ok_and(|stored| stored.is_some_and(|stored| stored.lsn >= mark)) {
+                return Ok(None);
+            }
         }
         tokio::time::sleep(STANDBY_LOOK).await;
     }
     if told {
         tracing::info!("the other one is gone: taking over");
     }
-    Ok(client)
+    Ok(Some(client))
 }

@@ -334,6 +334,10 @@ async fn copy_new(
         match copy_one(config, target, sql, snapshot, &mut scope, &new).await {
             Ok(_) => {
                 copied.insert(store.schema.clone());
+                // The reports do not depend on it.
+                if let Err(e) = crate::commands::compat::install_for_new_store(target, config, &store.schema).await {
+                    tracing::warn!(store = %store.schema, "no compat views: {e:#}");
+                }
             }
             Err(EngineError::Copy(CopyError::Unusable(message))) => {
                 tracing::error!(store = %store.schema, problem = %message, "store is quarantined");

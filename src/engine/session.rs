@@ -199,7 +199,10 @@ impl Session {
             }
             match self.stream.try_next()? {
                 Some(event) => self.assembler.push(event, now)?,
-                None => return Ok(self.start_if_ready(false)),
+                None => {
+                    self.start_if_ready(false);
+                    return Ok(());
+                }
             }
         }
         self.start_if_ready(true);
