@@ -50,7 +50,11 @@ impl EngineError {
     pub fn is_transient(&self) -> bool {
         match self {
             EngineError::Connect(e) => e.is_transient(),
-            EngineError::Source(e) => e.kind().is_retryable(),
+            // What a slot that is gone means is decided before the next stream is opened.
+            EngineError::Source(e) => {
+                let gone = matches!(e.kind(), SourceErrorKind::SlotMissing | SourceErrorKind::SlotInvalidated);
+                gone || e.kind().is_retryable()
+            }
             EngineError::Apply(ApplyError::Database(e)) | EngineError::Database(e) => lost_connection(e),
             EngineError::Copy(e) => e.is_transient(),
             EngineError::Publication(PublicationError::Server { source, .. })

@@ -40,6 +40,8 @@ const STATES: Duration = Duration::from_secs(15);
 const SAY: Duration = Duration::from_secs(5);
 /// How long the databases may take to answer a question of the heartbeat.
 const ANSWER_LIMIT: Duration = Duration::from_secs(15);
+/// A batch this long under way, and somebody should look whether the database is still there.
+const LONG_BATCH: Duration = Duration::from_secs(15);
 /// When a session breaks: how long the batch in hand may take to tell how it ended.
 const LAST_BATCH: Duration = Duration::from_secs(5);
 /// Events taken in a row before the loop looks around.
@@ -64,6 +66,8 @@ pub struct Session {
     /// At home between two batches.
     pub(super) writer: Option<Writer>,
     writing: Option<Writing>,
+    /// When the batch in hand was begun, or the database last gave a sign of life since.
+    written_since: Moment,
     confirmations: Confirmations,
     pub(super) source: Arc<tokio_postgres::Client>,
     probe: Probe,
@@ -131,6 +135,7 @@ impl Session {
             stream,
             writer: Some(writer),
             writing: None,
+            written_since: now,
             confirmations: Confirmations::default(),
             source,
             probe,
@@ -202,6 +207,7 @@ impl Session {
                 _ = heartbeat.tick() => {
                     self.chores = true;
                     self.measure();
+                    self.look_for_target().await?;
                 }
                 () = reloaded(reload), if !self.again => self.again = true,
                 event = self.stream.next(), if self.assembler.wants_more() && !*stop.borrow() => self.take(event?)?,
@@ -246,6 +252,7 @@ impl Session {
     fn start(&mut self, batch: Batch) {
         let Some(mut writer) = self.writer.take() else { return };
         self.progress.work_begins();
+        self.written_since = Moment::now();
         self.writing = Some(tokio::spawn(async move {
             let applied = writer.apply(batch).await;
             (writer, applied)
@@ -398,6 +405,20 @@ impl Session {
         let answers = self.jobs.step(&self.config, writer, &mut self.assembler.stores, &self.clock).await?;
         for (request, answer) in answers {
             self.answer(request, answer).await?;
+        }
+        Ok(())
+    }
+
+    /// A batch may wait for a lock, or for an answer that will never come: another connection tells which.
+    async fn look_for_target(&mut self) -> Result<(), EngineError> {
+        if self.writing.is_some() && self.written_since.elapsed() > LONG_BATCH {
+            let looked = answer("target", self.config.target_connection().connect("tillstream look")).await;
+            if let Err(e) = looked
+                && !matches!(&e, EngineError::Connect(e) if !e.is_unreachable())
+            {
+                return Err(e);
+            }
+            self.written_since = Moment::now();
         }
         Ok(())
     }

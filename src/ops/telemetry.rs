@@ -67,7 +67,8 @@ fn filter(usual: LogLevel, verbosity: i8) -> EnvFilter {
         1 => "debug",
         2..=i8::MAX => "trace",
     };
-    let others = if verbosity >= 3 { "debug" } else { "warn" };
+    // The transport logs each end of a stream as an error before it hands it to us, who tell of it once.
+    let others = if verbosity >= 3 { "debug" } else { "warn,pgwire_replication=off" };
     // Getting a server for the demo takes a while: worth a line unless silence was asked for.
     let fetching = if verbosity < 0 { "" } else { ",tillstream::demo::postgres=info" };
     EnvFilter::try_from_default_env()

@@ -64,6 +64,11 @@ impl ConnectError {
         matches!(self.problem, Problem::Busy(_))
     }
 
+    /// Nobody answers there; else it is the server that says no.
+    pub fn is_unreachable(&self) -> bool {
+        matches!(self.problem, Problem::Unreachable(_))
+    }
+
     fn new(place: String, error: &tokio_postgres::Error) -> Self {
         let cause = error.source().map_or_else(|| error.to_string(), one_line);
         let io_error = error.source().and_then(|e| e.downcast_ref::<io::Error>());

@@ -1,5 +1,7 @@
 //! The replication slot, over plain SQL. Nothing here moves a slot or makes one anew by itself.
 
+use std::time::{Duration, Instant};
+
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
@@ -102,11 +104,25 @@ pub async fn create(client: &Client, name: &str) -> Result<Lsn, SlotError> {
     }
 }
 
-/// Drops the slot; false where there was none.
+/// How long a walsender may take to notice that its client is gone.
+const LET_GO: Duration = Duration::from_secs(3);
+const LOOK: Duration = Duration::from_millis(25);
+
+/// Drops the slot; false where there was none. Waits a little for one whose client has just gone.
 ///
 /// # Errors
 /// [`SlotError::InUse`] while a walsender serves it.
 pub async fn drop(client: &Client, name: &str) -> Result<bool, SlotError> {
+    let since = Instant::now();
+    loop {
+        match drop_now(client, name).await {
+            Err(SlotError::InUse { .. }) if since.elapsed() < LET_GO => tokio::time::sleep(LOOK).await,
+            other => return other,
+        }
+    }
+}
+
+async fn drop_now(client: &Client, name: &str) -> Result<bool, SlotError> {
     let Some(info) = info(client, name).await.map_err(SlotError::Server)? else { return Ok(false) };
     let in_use = |pid| SlotError::InUse { name: name.to_string(), pid };
     if info.active_pid.is_some() {
