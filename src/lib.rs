@@ -22,6 +22,7 @@ pub mod lsn;
 pub mod ops;
 pub mod pgoutput;
 pub mod reports;
+pub mod schedule;
 pub mod source;
 pub mod sql;
 pub mod verify;

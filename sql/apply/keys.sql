@@ -30,6 +30,11 @@ SELECT c.tenant_id, c.customer_id FROM {state}.customer_total c WHERE c.tenant_i
 UNION SELECT $1, r.customer_id FROM {reports}.customer_analytics r JOIN {state}.tenant t ON t.tenant = r.tenant
       WHERE t.id = $1 AND r.period_end = t.today
 
+-- A part of them: those after customer $2 up to customer $3 (roll_batch_end says where a part ends).
+-- name: some_customer_analytics
+SELECT c.tenant_id, c.customer_id FROM {state}.customer_total c
+WHERE c.tenant_id = $1 AND c.customer_id > $2 AND c.customer_id <= $3
+
 -- Every active product, and every product that has a row today.
 -- name: all_inventory
 SELECT $1::integer, p.product_id FROM {reports}.product p JOIN {state}.tenant t ON t.tenant = p.tenant

@@ -3,7 +3,11 @@
 -- name: read_position
 SELECT slot, source_database, system_identifier, timeline, lsn FROM {state}.position
 
+-- A position that does not follow from the one before: what is kept of the stores is not as of it, so they are all copied.
 -- name: create_position
+WITH stale AS (
+  UPDATE {reports}.tenant SET state = 'copying', message = NULL, updated_at = now()
+  WHERE state IN ('live', 'quarantined'))
 INSERT INTO {state}.position (slot, source_database, system_identifier, timeline, lsn) VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT (only_row) DO UPDATE SET
   slot = excluded.slot, source_database = excluded.source_database, system_identifier = excluded.system_identifier,

@@ -18,15 +18,9 @@ DELETE FROM {state}.customer WHERE tenant_id = $1
 -- name: synchronize_tenant
 UPDATE {reports}.tenant SET state = 'live', message = NULL, synchronized_at = $2, updated_at = now() WHERE tenant = $1
 
--- The live customer rows of tenant $1 take the day that {state}.tenant says is today; yesterday's go, unless the weekly
--- run kept them as history.
+-- The live rows of tenant $1 are dated $2 from now on; roll.sql moves them.
 -- name: begin_day
 UPDATE {state}.tenant SET today = $2 WHERE id = $1
-
--- name: drop_live_customers
-DELETE FROM {reports}.customer_analytics r USING {state}.tenant t
-WHERE t.id = $1 AND r.tenant = t.tenant AND r.period_end = $2
-  AND NOT EXISTS (SELECT FROM {state}.kept_period k WHERE k.tenant_id = t.id AND k.period_end = r.period_end)
 
 -- name: show_dimension_products
 WITH gone AS (

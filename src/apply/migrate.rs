@@ -19,6 +19,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "reports", sql: include_str!("../../sql/migrations/0001_reports.sql") },
     Migration { version: 2, name: "state", sql: include_str!("../../sql/migrations/0002_state.sql") },
     Migration { version: 3, name: "rows", sql: include_str!("../../sql/migrations/0003_rows.sql") },
+    Migration { version: 4, name: "jobs", sql: include_str!("../../sql/migrations/0004_jobs.sql") },
 ];
 const BOOTSTRAP: &str = include_str!("../../sql/migrations/0000_bootstrap.sql");
 

@@ -7,7 +7,7 @@ use tokio_postgres::{Client, Row, Statement};
 
 use crate::sql::ident;
 
-const FILES: [&str; 7] = [
+const FILES: [&str; 11] = [
     include_str!("../../sql/apply/load.sql"),
     include_str!("../../sql/apply/facts.sql"),
     include_str!("../../sql/apply/sums.sql"),
@@ -15,12 +15,16 @@ const FILES: [&str; 7] = [
     include_str!("../../sql/apply/control.sql"),
     include_str!("../../sql/rebuild/sums.sql"),
     include_str!("../../sql/rebuild/tenant.sql"),
+    include_str!("../../sql/rebuild/days.sql"),
+    include_str!("../../sql/rebuild/roll.sql"),
+    include_str!("../../sql/rebuild/prune.sql"),
+    include_str!("../../sql/apply/jobs.sql"),
 ];
 const SHOW: &str = include_str!("../../sql/apply/show.sql");
 const KEYS: &str = include_str!("../../sql/apply/keys.sql");
 
 /// (statement of show.sql, key query of keys.sql, name of the two together)
-const SHOWN: [(&str, &str, &str); 8] = [
+const SHOWN: [(&str, &str, &str); 9] = [
     ("show_daily_sales", "batch_daily_sales", "show_daily_sales"),
     ("show_product_performance", "batch_product_performance", "show_product_performance"),
     ("show_customer_analytics", "batch_customer_analytics", "show_customer_analytics"),
@@ -28,6 +32,7 @@ const SHOWN: [(&str, &str, &str); 8] = [
     ("show_daily_sales", "days_daily_sales", "show_days_of_daily_sales"),
     ("show_product_performance", "days_product_performance", "show_days_of_product_performance"),
     ("show_customer_analytics", "all_customer_analytics", "show_all_customer_analytics"),
+    ("show_customer_analytics", "some_customer_analytics", "show_some_customer_analytics"),
     ("show_inventory", "all_inventory", "show_all_inventory"),
 ];
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Transaction};
 
 use super::batch::{Batch, End, Step};
 use super::statements::Statements;
@@ -42,13 +42,26 @@ const SESSION: &str = "SET synchronous_commit = off; SET enable_seqscan = off; S
     SET jit = off; SET plan_cache_mode = force_generic_plan; SET max_parallel_workers_per_gather = 0; \
     SET TimeZone = 'UTC'; SET idle_in_transaction_session_timeout = 0; SET statement_timeout = 0";
 
+/// For statements over a whole tenant, which the session's own settings would slow down by far.
+const BULK: &str = "SET LOCAL enable_seqscan = on; SET LOCAL enable_mergejoin = on; SET LOCAL plan_cache_mode = auto; \
+    SET LOCAL work_mem = '64MB'";
+
 /// The advisory lock of the writer of one state schema: its hash, in a class of our own.
 const LOCK: &str = "SELECT pg_try_advisory_lock(1953066092, hashtext($1))";
+
+const LOCKED: &str = "SELECT EXISTS (SELECT FROM pg_locks l JOIN pg_database d ON d.oid = l.database \
+    WHERE d.datname = current_database() AND l.locktype = 'advisory' AND l.granted AND l.objsubid = 2 \
+      AND l.classid = 1953066092 AND l.objid = (hashtext($1)::bigint & 4294967295)::oid)";
 
 impl Writer {
     /// Takes the writer's lock on this session. `None`: another process holds it.
     pub async fn lock(client: &Client, state_schema: &str) -> Result<bool, tokio_postgres::Error> {
         client.query_one(LOCK, &[&state_schema]).await?.try_get(0)
+    }
+
+    /// Whether any process holds the writer's lock. Does not touch it.
+    pub async fn is_locked(client: &Client, state_schema: &str) -> Result<bool, tokio_postgres::Error> {
+        client.query_one(LOCKED, &[&state_schema]).await?.try_get(0)
     }
 
     /// A writer over a session that holds the lock. `position` is the stored one.
@@ -121,6 +134,16 @@ impl Writer {
         Ok(Applied { position: end.lsn, committed: Some(row.try_get(0)?), changes, took: started.elapsed() })
     }
 
+    /// A transaction for statements over many rows of a tenant.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn bulk(&mut self) -> Result<(Transaction<'_>, &Statements), tokio_postgres::Error> {
+        let transaction = self.client.transaction().await?;
+        transaction.batch_execute(BULK).await?;
+        Ok((transaction, &self.sql))
+    }
+
     /// A source transaction larger than a batch is half written.
     pub fn is_open(&self) -> bool {
         self.open
@@ -134,20 +157,26 @@ impl Writer {
         self.apply(Batch { steps: Vec::new(), continued: false, end: Some(End { lsn, committed_at: None }) }).await
     }
 
-    /// Live rows of a tenant move on from one local day to the next. Comes back: how many rows are new.
+    /// Sums and report rows of some local days of a tenant again from its base facts, with its live customer rows and
+    /// today's inventory. Comes back: how many report rows differed.
     ///
     /// # Errors
     /// As [`Writer::apply`].
-    pub async fn roll(&mut self, id: TenantId, from: BusinessDay, today: BusinessDay) -> Result<i64, ApplyError> {
-        let transaction = self.client.transaction().await?;
-        transaction.execute(self.sql.text("begin_day"), &[&id.0, &today]).await?;
-        transaction.execute(self.sql.text("drop_live_customers"), &[&id.0, &from]).await?;
-        let mut rows = 0;
-        for statement in ["show_all_customer_analytics", "show_all_inventory"] {
-            rows += transaction.query_one(self.sql.text(statement), &[&id.0]).await?.try_get::<_, i64>(0)?;
+    pub async fn recalculate(&mut self, id: TenantId, from: BusinessDay, to: BusinessDay) -> Result<i64, ApplyError> {
+        let (transaction, sql) = self.bulk().await?;
+        for statement in ["recompute_product_days", "recompute_daily"] {
+            transaction.query(sql.text(statement), &[&id.0, &from, &to]).await?;
         }
+        transaction.query(sql.text("recompute_stock"), &[&id.0]).await?;
+        let found = transaction.query(sql.text("differing_customers"), &[&id.0]).await?;
+        let customers = found.iter().map(|row| row.try_get(0)).collect::<Result<Vec<i64>, _>>()?;
+        if !customers.is_empty() {
+            transaction.query(sql.text("recompute_customers"), &[&id.0, &customers]).await?;
+            transaction.query(sql.text("recompute_daily"), &[&id.0, &from, &to]).await?;
+        }
+        let changed = super::copy::show(&transaction, sql, id.0, from, to).await?;
         transaction.commit().await?;
-        Ok(rows)
+        Ok(changed)
     }
 
     /// All sums and report rows of a tenant, from its base facts, from scratch. Comes back: how many report rows differed.
@@ -155,10 +184,10 @@ impl Writer {
     /// # Errors
     /// As [`Writer::apply`].
     pub async fn rebuild(&mut self, id: TenantId) -> Result<i64, ApplyError> {
-        let transaction = self.client.transaction().await?;
-        transaction.execute(self.sql.text("clear_sums"), &[&id.0]).await?;
-        super::copy::sums(&transaction, &self.sql, id.0).await?;
-        let changed = super::copy::show(&transaction, &self.sql, id.0, BusinessDay::MIN, BusinessDay::MAX).await?;
+        let (transaction, sql) = self.bulk().await?;
+        transaction.execute(sql.text("clear_sums"), &[&id.0]).await?;
+        super::copy::sums(&transaction, sql, id.0).await?;
+        let changed = super::copy::show(&transaction, sql, id.0, BusinessDay::MIN, BusinessDay::MAX).await?;
         transaction.commit().await?;
         Ok(changed)
     }

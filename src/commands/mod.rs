@@ -5,13 +5,15 @@ pub mod demo;
 pub mod drop;
 pub mod grants;
 pub mod init;
+pub mod jobs;
+pub mod recalculate;
 mod request;
 pub mod resync;
 pub mod run;
 pub mod status;
 pub mod verify;
 
-use anyhow::{anyhow, bail};
+use anyhow::anyhow;
 use clap::CommandFactory;
 
 use crate::cli::{Cli, Command, Global};
@@ -52,9 +54,9 @@ pub async fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Run(args) => run::run(config(global)?, &args).await,
         Command::Status(args) => status::run(config(global)?, &args).await,
         Command::Verify(args) => verify::run(config(global)?, &args).await,
-        Command::Recalculate(_) => pending(),
+        Command::Recalculate(args) => recalculate::run(config(global)?, &args).await,
         Command::Resync(args) => resync::run(config(global)?, &args).await,
-        Command::Jobs(_) => pending(),
+        Command::Jobs(args) => jobs::run(config(global)?, args).await,
         Command::Demo(args) => demo::run(&args).await,
         Command::Man => {
             clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout())?;
@@ -65,10 +67,6 @@ pub async fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
             Ok(Outcome::Done)
         }
     }
-}
-
-fn pending() -> anyhow::Result<Outcome> {
-    bail!("not available in this build yet")
 }
 
 /// The configuration the command line asks for.

@@ -19,6 +19,7 @@ const LOOK: Duration = Duration::from_millis(20);
 pub struct Daemon {
     target: Client,
     sql: Statements,
+    state_schema: String,
     pub source: Client,
 }
 
@@ -29,11 +30,11 @@ impl Daemon {
     /// Where a database cannot be reached.
     pub async fn find(config: &Config) -> anyhow::Result<Option<Daemon>> {
         let target = config.target_connection().connect("tillstream command").await?;
-        if Writer::lock(&target, &config.state_schema()).await? {
+        if !Writer::is_locked(&target, &config.state_schema()).await? {
             return Ok(None);
         }
         let source = config.source.connection.connect("tillstream command").await?;
-        Ok(Some(Daemon { target, sql: statements(config), source }))
+        Ok(Some(Daemon { target, sql: statements(config), state_schema: config.state_schema(), source }))
     }
 
     /// Asks, and waits for the answer as long as somebody holds the writer's lock.
@@ -43,7 +44,12 @@ impl Daemon {
     pub async fn ask(&mut self, kind: &str, arguments: Value) -> anyhow::Result<Value> {
         let id: i64 = self.target.query_one(self.sql.text("ask"), &[&kind, &arguments]).await?.try_get(0)?;
         self.sql.prepare(&self.target, &["read_answer"]).await?;
+        let mut looked = 0_u32;
         loop {
+            looked += 1;
+            if looked.is_multiple_of(100) && !Writer::is_locked(&self.target, &self.state_schema).await? {
+                bail!("the daemon has stopped before it was done; start it, or try again without it");
+            }
             let rows = self.sql.query(&self.target, "read_answer", &[&id]).await?;
             let row = rows.first().context("the request is gone")?;
             let (state, answer): (String, Option<Value>) = (row.try_get(0)?, row.try_get(1)?);
@@ -75,17 +81,16 @@ pub async fn ask(config: &Arc<Config>, kind: &str, arguments: Value) -> anyhow::
     let progress = Progress::default();
     let running =
         tokio::spawn(crate::engine::run(Arc::clone(config), Mode::Forever, Clock::system(), progress.clone(), stopped));
-    while !progress.is_live() && !running.is_finished() {
+    // A daemon that starts at this moment may be quicker: whoever holds the lock answers.
+    let mut daemon = None;
+    while daemon.is_none() && !running.is_finished() {
         tokio::time::sleep(LOOK).await;
+        daemon = Daemon::find(config).await?;
     }
-    let answer = match Daemon::find(config).await? {
-        Some(mut daemon) if !running.is_finished() => daemon.ask(kind, arguments).await,
-        _ => Err(anyhow::anyhow!("the reports could not be written")),
+    let answer = match &mut daemon {
+        Some(daemon) => daemon.ask(kind, arguments).await,
+        None => Err(anyhow::anyhow!("the reports could not be written")),
     };
-    // A resync prepares anew; it is done when the stream is live again.
-    while !progress.is_live() && !running.is_finished() {
-        tokio::time::sleep(LOOK).await;
-    }
     stop.send_replace(true);
     running.await??;
     answer

@@ -55,8 +55,9 @@ async fn look(config: &Config) -> anyhow::Result<Status> {
     let sql = statements(config);
     let stored = stored_position(&target, &sql).await?;
     status.position = stored.as_ref().map(|p| p.lsn);
-    let running = !Writer::lock(&target, &config.state_schema()).await?;
+    let running = Writer::is_locked(&target, &config.state_schema()).await?;
     stores(config, &target, &mut status).await?;
+    status.jobs = super::jobs::list(config, &target).await?;
     status.phase = match (running, stored.is_some()) {
         (true, false) => "starting",
         (true, true) if status.stores.iter().any(|s| s["state"] == "copying") => "copying",
@@ -69,6 +70,15 @@ async fn look(config: &Config) -> anyhow::Result<Status> {
     match config.source.connection.connect("tillstream status").await {
         Ok(source) => at_source(config, &source, &target, stored.as_ref(), &mut status).await?,
         Err(e) => status.advice.insert(0, e.to_string()),
+    }
+    for job in status.jobs.iter().filter(|job| job["state"] == "failed") {
+        let text = |key: &str| job[key].as_str().unwrap_or_default();
+        status.advice.push(format!(
+            "job {} of {} failed: {}; it is tried again",
+            text("job"),
+            text("tenant"),
+            text("error")
+        ));
     }
     for store in &status.stores {
         if store["state"] == "quarantined" {
@@ -172,8 +182,10 @@ fn screen(status: &Status) -> String {
             text("name")
         );
     }
-    for job in &status.jobs {
-        let _ = writeln!(out, "job          {job}");
+    let failed = status.jobs.iter().filter(|job| job["state"] == "failed").count();
+    if !status.jobs.is_empty() {
+        let next = status.jobs.iter().filter_map(|job| job["next"].as_str()).min().unwrap_or("-");
+        let _ = writeln!(out, "jobs         {} scheduled, {failed} failed, next {next}", status.jobs.len());
     }
     if status.advice.is_empty() {
         let _ = writeln!(out, "\nall is well");

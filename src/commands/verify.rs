@@ -21,7 +21,7 @@ use crate::apply::copy;
 use crate::cli::VerifyArgs;
 use crate::config::Config;
 use crate::engine::prepare::{self, registered, statements};
-use crate::engine::{Clock, Mode, Progress};
+use crate::engine::{Clock, EngineError, Mode, Progress};
 use crate::source::{ExportedSnapshot, catalog};
 use crate::verify::{Difference, ReportTable, TableCount, TenantScope, compare_tenant};
 
@@ -189,23 +189,37 @@ fn table_name(table: ReportTable) -> String {
 
 /// Gets source and target to stand at one position, with the daemon's help where it runs.
 async fn stand(config: &Arc<Config>) -> anyhow::Result<Standing> {
-    let Some(mut daemon) = Daemon::find(config).await? else { return stand_alone(config).await };
     for _ in 0..TRIES {
-        // Long transactions at the source would make it wait: let them end before anything is held.
-        drop(snapshot(config).await?);
-        daemon.ask("hold", json!({})).await?;
-        let Ok(snapshot) = tokio::time::timeout(SNAPSHOT_WAIT, snapshot(config)).await else {
-            daemon.ask("release", json!({})).await?;
-            tracing::info!("a long transaction at the source keeps verify waiting; trying again");
-            continue;
+        let stands = match Daemon::find(config).await? {
+            Some(daemon) => beside(config, daemon).await?,
+            None => alone(config).await?,
         };
-        let snapshot = snapshot?;
-        crate::engine::mark(&daemon.source).await?;
-        let answer = daemon.ask("advance", json!({ "lsn": snapshot.position.to_string() })).await?;
-        let name = answer.get("snapshot").and_then(Value::as_str).context("the daemon gave no snapshot")?.to_string();
-        return Ok(Standing { snapshot, held: Some((name, daemon)) });
+        if let Some(standing) = stands {
+            return Ok(standing);
+        }
     }
     bail!("transactions at the source stay open too long to take a snapshot beside the daemon; try again later")
+}
+
+/// The running daemon holds while the snapshots are taken. `None`: it could not be held at the right moment.
+async fn beside(config: &Arc<Config>, mut daemon: Daemon) -> anyhow::Result<Option<Standing>> {
+    // Long transactions at the source would make it wait: let them end before anything is held.
+    drop(snapshot(config).await?);
+    daemon.ask("hold", json!({})).await?;
+    let Ok(snapshot) = tokio::time::timeout(SNAPSHOT_WAIT, snapshot(config)).await else {
+        daemon.ask("release", json!({})).await?;
+        tracing::info!("a long transaction at the source keeps verify waiting; trying again");
+        return Ok(None);
+    };
+    let snapshot = snapshot?;
+    crate::engine::mark(&daemon.source).await?;
+    let answer = daemon.ask("advance", json!({ "lsn": snapshot.position.to_string() })).await?;
+    let Some(name) = answer.get("snapshot").and_then(Value::as_str) else {
+        // It began a new session meanwhile and went on beyond the position.
+        daemon.ask("release", json!({})).await?;
+        return Ok(None);
+    };
+    Ok(Some(Standing { snapshot, held: Some((name.to_string(), daemon)) }))
 }
 
 async fn snapshot(config: &Config) -> Result<ExportedSnapshot, crate::source::SourceError> {
@@ -214,12 +228,16 @@ async fn snapshot(config: &Config) -> Result<ExportedSnapshot, crate::source::So
     ExportedSnapshot::create(settings).await
 }
 
-/// No daemon runs: this process writes what is missing up to the snapshot's position, and nothing beyond.
-async fn stand_alone(config: &Arc<Config>) -> anyhow::Result<Standing> {
+/// No daemon runs: this process writes what is missing up to the snapshot's position, and nothing beyond. `None`: a
+/// daemon was quicker.
+async fn alone(config: &Arc<Config>) -> anyhow::Result<Option<Standing>> {
     let snapshot = snapshot(config).await?;
     crate::engine::mark(&config.source.connection.connect("tillstream verify").await?).await?;
     let (_keep, stop) = tokio::sync::watch::channel(false);
     let mode = Mode::UpTo(snapshot.position);
-    crate::engine::run(Arc::clone(config), mode, Clock::system(), Progress::default(), stop).await?;
-    Ok(Standing { snapshot, held: None })
+    match crate::engine::run(Arc::clone(config), mode, Clock::system(), Progress::default(), stop).await {
+        Ok(()) => Ok(Some(Standing { snapshot, held: None })),
+        Err(EngineError::Busy) => Ok(None),
+        Err(e) => Err(e.into()),
+    }
 }

@@ -74,14 +74,23 @@ pub(super) fn read(root: Section<'_>, env: Env<'_>) -> Option<Config> {
 fn read_connection(section: &Section<'_>, default_url: Option<&str>, env: Env<'_>) -> Option<Connection> {
     let password_file = section.optional("password_file", |v| super::reader::text(v).map(str::to_string));
     let url = section.text("url", default_url.unwrap_or(""));
+    // Under systemd a credential needs no key, so the same file serves the service and commands typed by hand, to which the
+    // credential is not shown.
+    let credential = || {
+        let name = if default_url.is_some() { "source-password" } else { "target-password" };
+        let file = std::path::Path::new(&env("CREDENTIALS_DIRECTORY")?).join(name);
+        file.exists().then(|| file.display().to_string())
+    };
     let password =
-        password_file.filter(|file| !file.is_empty()).and_then(|file| match std::fs::read_to_string(&file) {
-            Ok(text) => Some(text.trim_end_matches(['\n', '\r']).to_string()),
-            Err(e) => {
-                section.problem("password_file", format!("cannot read {file}: {e}"));
-                None
-            }
-        });
+        password_file.filter(|file| !file.is_empty()).or_else(credential).and_then(
+            |file| match std::fs::read_to_string(&file) {
+                Ok(text) => Some(text.trim_end_matches(['\n', '\r']).to_string()),
+                Err(e) => {
+                    section.problem("password_file", format!("cannot read {file}: {e}"));
+                    None
+                }
+            },
+        );
     if url.is_empty() {
         if default_url.is_some() {
             section.problem("url", "must name the database");

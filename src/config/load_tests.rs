@@ -159,3 +159,19 @@ fn the_password_file_is_read_and_never_shown() {
     let told = problems("[source]\npassword_file = \"/does/not/exist\"\n");
     assert!(told[0].starts_with("daemon.toml:2: [source] password_file: cannot read /does/not/exist"), "{told:?}");
 }
+
+#[test]
+fn a_service_credential_needs_no_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let password = |text: &str| {
+        let env = |name: &str| (name == "CREDENTIALS_DIRECTORY").then(|| dir.path().display().to_string());
+        let config = Config::parse("daemon.toml", text, &env).unwrap();
+        config.source.connection.pg.get_password().map(|p| String::from_utf8_lossy(p).into_owned())
+    };
+    assert_eq!(password(""), None, "a credential that was not given is passed over");
+    std::fs::write(dir.path().join("source-password"), "from systemd\n").unwrap();
+    std::fs::write(dir.path().join("other"), "from the key").unwrap();
+    assert_eq!(password("").as_deref(), Some("from systemd"));
+    let key = format!("[source]\npassword_file = {:?}\n", dir.path().join("other").display().to_string());
+    assert_eq!(password(&key).as_deref(), Some("from the key"));
+}

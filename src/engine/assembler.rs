@@ -286,6 +286,11 @@ impl Assembler {
         self.stores.set_aside(tenant);
     }
 
+    /// A store has to be set aside before anything is handed out.
+    pub fn has_faults(&self) -> bool {
+        !self.faults.is_empty()
+    }
+
     pub fn take_faults(&mut self) -> Vec<Fault> {
         std::mem::take(&mut self.faults)
     }

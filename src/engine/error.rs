@@ -30,6 +30,15 @@ pub enum EngineError {
     Stream(#[from] StreamError),
     #[error("{}", apply::describe(.0))]
     Database(#[from] tokio_postgres::Error),
+    /// Another process holds the writer's lock, and this one is not to wait for it.
+    #[error("another tillstream writes these reports")]
+    Busy,
+    /// The slot is no longer where it was found to be: what to do is decided anew.
+    #[error("{0}")]
+    Moved(String),
+    /// A database that is connected says nothing any more.
+    #[error("the {whom} database has not answered for {} s", .limit.as_secs())]
+    Silent { whom: &'static str, limit: std::time::Duration },
     /// Only a person can put it right; the message says how.
     #[error("{0}")]
     Definite(String),
@@ -45,9 +54,10 @@ impl EngineError {
             EngineError::Copy(e) => e.is_transient(),
             EngineError::Publication(PublicationError::Server { source, .. })
             | EngineError::Slot(SlotError::Server(source)) => lost_connection(source),
-            EngineError::Publication(PublicationError::Locked { .. }) | EngineError::Slot(SlotError::InUse { .. }) => {
-                true
-            }
+            EngineError::Publication(PublicationError::Locked { .. })
+            | EngineError::Slot(SlotError::InUse { .. })
+            | EngineError::Moved(_)
+            | EngineError::Silent { .. } => true,
             EngineError::Migrate(MigrateError::Server { source, .. }) => lost_connection(source),
             _ => false,
         }
@@ -66,10 +76,12 @@ impl EngineError {
     }
 }
 
-/// The server went away, is stopping or starting, or asks to try again; not a statement that will fail again.
+/// The server went away, is stopping or starting, or asks to try again; not a statement that will fail again, nor an
+/// answer that we cannot read.
 pub fn lost_connection(error: &tokio_postgres::Error) -> bool {
+    let cause = std::error::Error::source(error);
     error.is_closed()
-        || error.code().is_none()
+        || cause.is_some_and(|cause| cause.is::<std::io::Error>())
         || error
             .code()
             .is_some_and(|c| ["08", "40", "53", "57", "55P03"].iter().any(|class| c.code().starts_with(class)))

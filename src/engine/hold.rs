@@ -12,7 +12,9 @@ use tokio_postgres::Client;
 use super::error::EngineError;
 use super::session::Session;
 use crate::apply::Writer;
+use crate::domain::TenantId;
 use crate::lsn::Lsn;
+use crate::schedule::Job;
 
 /// A hold that is not released lasts no longer than this.
 const LONGEST: Duration = Duration::from_secs(20);
@@ -55,6 +57,11 @@ impl Session {
                     self.release()?;
                     self.answer(id, Ok(json!({}))).await?;
                 }
+                "job" => {
+                    if let Err(message) = self.ask_job(id, &arguments) {
+                        self.answer(id, Err(message)).await?;
+                    }
+                }
                 _ => {
                     let answer = self.command(&kind, &arguments).await;
                     self.answer(id, answer).await?;
@@ -85,10 +92,15 @@ impl Session {
         }
         let Some(request) = hold.request else { return Ok(()) };
         let open = self.writer.as_ref().is_none_or(Writer::is_open);
-        if open || !self.assembler.has_reached(hold.limit) {
+        if open || self.jobs.is_running() || !self.assembler.has_reached(hold.limit) {
             return Ok(());
         }
         hold.request = None;
+        let past = hold.export && self.assembler.handed_out() > hold.limit;
+        if past {
+            // A session that began after the hold: whoever asks has to begin again.
+            return self.answer(request, Ok(json!({ "snapshot": null }))).await;
+        }
         let mut answer = json!({ "position": self.assembler.handed_out().to_string() });
         if hold.export {
             let client = self.config.target_connection().connect("tillstream snapshot").await?;
@@ -100,7 +112,7 @@ impl Session {
         self.answer(request, Ok(answer)).await
     }
 
-    async fn answer(&self, id: i64, answer: Result<Value, String>) -> Result<(), EngineError> {
+    pub(super) async fn answer(&self, id: i64, answer: Result<Value, String>) -> Result<(), EngineError> {
         let Some(writer) = &self.writer else { return Ok(()) };
         let (state, answer) = match answer {
             Ok(answer) => ("done", answer),
@@ -110,22 +122,43 @@ impl Session {
         Ok(())
     }
 
-    /// Commands that write: between two batches, through the one writer.
-    async fn command(&mut self, kind: &str, arguments: &Value) -> Result<Value, String> {
-        let tenant = arguments.get("tenant").and_then(Value::as_str).map(str::to_string);
-        let stores: Vec<_> = self
+    /// The stores that a command is about.
+    fn named(&self, arguments: &Value) -> Result<Vec<(TenantId, String)>, String> {
+        let tenant = arguments.get("tenant").and_then(Value::as_str);
+        let mut stores: Vec<(TenantId, String)> = self
             .assembler
             .stores
             .iter()
-            .filter(|s| tenant.as_deref().is_none_or(|t| t == s.name))
+            .filter(|s| tenant.is_none_or(|t| t == s.name))
             .map(|s| (s.id, s.name.clone()))
             .collect();
-        if stores.is_empty() {
-            return Err(match tenant {
-                Some(tenant) => format!("there is no store {tenant:?}"),
-                None => "there is no store".to_string(),
-            });
+        stores.sort_unstable();
+        match (stores.is_empty(), tenant) {
+            (false, _) => Ok(stores),
+            (true, Some(tenant)) => Err(format!("there is no store {tenant:?}")),
+            (true, None) => Err("there is no store".to_string()),
         }
+    }
+
+    fn ask_job(&mut self, request: i64, arguments: &Value) -> Result<(), String> {
+        let text = |key: &str| arguments.get(key).and_then(Value::as_str);
+        let job: Job = text("job").unwrap_or_default().parse().map_err(|e| format!("{e}"))?;
+        let at = match text("at") {
+            Some(at) => at.parse().map_err(|_| format!("{at:?} is not a timestamp"))?,
+            None => self.clock.now(),
+        };
+        let live = |id: &TenantId| self.assembler.stores.get(*id).is_some_and(|s| s.live);
+        let tenants: Vec<TenantId> = self.named(arguments)?.into_iter().map(|(id, _)| id).filter(live).collect();
+        if tenants.is_empty() {
+            return Err("the store is not live; tillstream status says why".to_string());
+        }
+        self.jobs.ask(request, tenants, job, at);
+        Ok(())
+    }
+
+    /// Commands that write: between two batches, through the one writer.
+    async fn command(&mut self, kind: &str, arguments: &Value) -> Result<Value, String> {
+        let stores = self.named(arguments)?;
         let Some(writer) = &mut self.writer else { return Err("the writer is busy".into()) };
         match kind {
             "rebuild" => {
@@ -133,6 +166,17 @@ impl Session {
                 for (id, name) in stores {
                     changed += writer.rebuild(id).await.map_err(|e| e.to_string())?;
                     tracing::info!(store = %name, "report rows rebuilt from the base facts");
+                }
+                Ok(json!({ "changed": changed }))
+            }
+            "recalculate" => {
+                let day = |key: &str| arguments.get(key).and_then(Value::as_str).and_then(|d| d.parse().ok());
+                let (Some(from), Some(to)) = (day("from"), day("to")) else {
+                    return Err("recalculate needs days".into());
+                };
+                let mut changed = 0;
+                for (id, _) in stores {
+                    changed += writer.recalculate(id, from, to).await.map_err(|e| e.to_string())?;
                 }
                 Ok(json!({ "changed": changed }))
             }

@@ -13,6 +13,7 @@ pub mod clock;
 mod confirm;
 pub mod error;
 mod hold;
+pub mod jobs;
 pub mod position;
 pub mod prepare;
 pub mod session;
@@ -45,11 +46,18 @@ pub enum Mode {
 }
 
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(15);
-/// A session this long resets the backoff.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// A session that was live this long resets the backoff.
 const STEADY: Duration = Duration::from_secs(30);
+/// How long the server may take to notice that a predecessor, perhaps ourselves, is gone: until then its lock and its
+/// hold on the slot mean nothing.
+const PREDECESSOR: Duration = Duration::from_secs(3);
+/// How often to look for that.
+const PREDECESSOR_LOOK: Duration = Duration::from_millis(25);
 /// How often a standby looks whether the writer's lock is free.
-const STANDBY_LOOK: Duration = Duration::from_secs(1);
+const STANDBY_LOOK: Duration = Duration::from_millis(500);
+/// How long a live session may take to end in good order.
+const STOP_GRACE: Duration = Duration::from_secs(4);
 
 /// What can be seen of a running engine from outside its loop. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -138,7 +146,7 @@ pub async fn run(
             }
             Err(e) => return Err(e),
         }
-        if started.elapsed() >= STEADY {
+        if was_live && started.elapsed() >= STEADY {
             pause = FIRST_PAUSE;
         }
         let jitter = rand::rng().random_range(0.5..1.5);
@@ -150,11 +158,13 @@ pub async fn run(
     }
 }
 
-/// A live session ends by itself in good order; anything before that can be dropped where it stands.
+/// A live session ends by itself in good order, unless a database lets it wait; anything before that can be dropped
+/// where it stands.
 async fn stopped_early(stop: &mut watch::Receiver<bool>, progress: &Progress) {
     let _ = stop.wait_for(|stop| *stop).await;
     if progress.is_live() {
-        std::future::pending::<()>().await;
+        tokio::time::sleep(STOP_GRACE).await;
+        tracing::warn!("the database does not answer; stopping without it, the next start goes on from what is stored");
     }
 }
 
@@ -166,7 +176,7 @@ async fn one_session(
     stop: watch::Receiver<bool>,
     failures: &mut u32,
 ) -> Result<Ended, EngineError> {
-    let target = lock(config).await?;
+    let Some(target) = lock(config, mode, failures).await? else { return Ok(Ended::Stopped) };
     let prepared = prepare::prepare(config, target, clock).await?;
     let session = Session::open(Arc::clone(config), clock.clone(), prepared, mode, progress.clone()).await?;
     if *failures > 0 {
@@ -178,18 +188,39 @@ async fn one_session(
     session.run(stop).await
 }
 
-/// A session on the target that holds the writer's lock; waits for it as a standby.
-async fn lock(config: &Config) -> Result<tokio_postgres::Client, EngineError> {
+/// A session on the target that holds the writer's lock; the daemon waits for it as a standby. `None`: with
+/// [`Mode::Once`], when the one that holds it has caught up in our place.
+async fn lock(config: &Config, mode: Mode, failures: &mut u32) -> Result<Option<tokio_postgres::Client>, EngineError> {
     let client = config.target_connection().connect("tillstream writer").await?;
+    let since = Moment::now();
     let mut told = false;
+    let mut caught_up = None;
     while !Writer::lock(&client, &config.state_schema()).await? {
+        if since.elapsed() < PREDECESSOR {
+            tokio::time::sleep(PREDECESSOR_LOOK).await;
+            continue;
+        }
+        if matches!(mode, Mode::UpTo(_)) {
+            return Err(EngineError::Busy);
+        }
         if !std::mem::replace(&mut told, true) {
-            tracing::info!("another tillstream writes these reports; waiting as its standby");
+            let again = if std::mem::take(failures) > 0 { "well again: " } else { "" };
+            tracing::info!("{again}another tillstream writes these reports; waiting as its standby");
+        }
+        if mode == Mode::Once {
+            let mark = match caught_up {
+                Some(mark) => mark,
+                None => *caught_up.insert(mark(&config.source.connection.connect("tillstream").await?).await?),
+            };
+            let stored = prepare::stored_position(&client, &prepare::statements(config)).await;
+            if stored.is_ok_and(|stored| stored.is_some_and(|stored| stored.lsn >= mark)) {
+                return Ok(None);
+            }
         }
         tokio::time::sleep(STANDBY_LOOK).await;
     }
     if told {
         tracing::info!("the other one is gone: taking over");
     }
-    Ok(client)
+    Ok(Some(client))
 }

@@ -22,6 +22,8 @@ use crate::verify::TenantScope;
 /// What a session starts with.
 pub struct Prepared {
     pub writer: Writer,
+    /// Where the writer stands, and in what.
+    pub stored: StoredPosition,
     pub source: Client,
     pub stores: Stores,
     /// What discovery found: a later one that differs means a new session.
@@ -43,12 +45,14 @@ pub fn statements(config: &Config) -> Statements {
     Statements::new(&config.target.schema, &config.state_schema())
 }
 
-/// Who the source is, asked over SQL.
+/// Who the source is, asked over SQL. The timeline is that of the WAL being written: the control file learns of a
+/// promotion only with the next checkpoint.
 pub async fn identity(source: &Client) -> Result<Identity, EngineError> {
     let row = source
         .query_one(
             "SELECT (SELECT system_identifier::text FROM pg_control_system()), \
-                    (SELECT timeline_id FROM pg_control_checkpoint()), \
+                    CASE WHEN pg_is_in_recovery() THEN (SELECT timeline_id FROM pg_control_checkpoint()) \
+                         ELSE ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int END, \
                     CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END, \
                     current_database()::text",
             &[],
@@ -165,6 +169,9 @@ pub async fn prepare(config: &Arc<Config>, mut target: Client, clock: &Clock) ->
     let source = config.source.connection.connect("tillstream").await?;
     let identity = identity(&source).await?;
     let position = position(config, &source, &target, &sql, &identity).await?;
+    let gone = || EngineError::Moved("the stored position is gone".to_string());
+    let stored = stored_position(&target, &sql).await?.filter(|s| s.lsn == position).ok_or_else(gone)?;
+    target.execute(sql.text("fail_taken_requests"), &[]).await?;
     let rescored = settings(config, &target, &sql).await?;
 
     let discovery = catalog::discover(&source, config).await?;
@@ -182,7 +189,7 @@ pub async fn prepare(config: &Arc<Config>, mut target: Client, clock: &Clock) ->
             writer.client.query_one(writer.sql.text("show_all_customer_analytics"), &[&store.id.0]).await?;
         }
     }
-    Ok(Prepared { writer, source, stores, discovered: discovery.stores })
+    Ok(Prepared { writer, stored, source, stores, discovered: discovery.stores })
 }
 
 /// Where to go on, or why not.
@@ -209,11 +216,6 @@ async fn position(
         Decision::Lost(why) if config.source.on_slot_lost == OnSlotLost::Resync => {
             tracing::warn!(%why, "everything is copied again, as on_slot_lost = \"resync\" says");
             slot::drop(source, name).await?;
-            let statement = format!(
-                "UPDATE {}.tenant SET state = 'copying' WHERE state IN ('live', 'quarantined')",
-                crate::sql::ident(&config.target.schema)
-            );
-            target.execute(&statement, &[]).await?;
             begin_anew(config, source, target, sql, identity).await
         }
         Decision::Lost(why) => Err(EngineError::Definite(format!(

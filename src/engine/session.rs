@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant as Moment};
 
+use pgwire_replication::ReplicationConfig;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
@@ -15,20 +16,26 @@ use super::clock::Clock;
 use super::confirm::Confirmations;
 use super::error::EngineError;
 use super::hold::Hold;
+use super::jobs::Jobs;
+use super::position::{Decision, decide};
 use super::prepare::Prepared;
-use super::{Mode, Progress};
+use super::{Mode, PREDECESSOR, PREDECESSOR_LOOK, Progress};
 use crate::apply::writer::Applied;
 use crate::apply::{ApplyError, Batch, Writer};
 use crate::config::Config;
 use crate::domain::TenantId;
 use crate::lsn::Lsn;
 use crate::source::catalog::{self, StoreTables};
-use crate::source::{Stream, StreamEvent};
+use crate::source::{Identity, SourceError, SourceErrorKind, Stream, StreamEvent, slot};
 
 /// How often the session looks at what is not an event: requests, durable positions, the calendar.
 const HEARTBEAT: Duration = Duration::from_millis(200);
 /// On an idle source the position is moved on at most this often.
 const IDLE_MOVE: Duration = Duration::from_secs(5);
+/// How long the databases may take to answer a question of the heartbeat.
+const ANSWER_LIMIT: Duration = Duration::from_secs(15);
+/// When a session breaks: how long the batch in hand may take to tell how it ended.
+const LAST_BATCH: Duration = Duration::from_secs(5);
 /// Events taken in a row before the loop looks around.
 const BURST: usize = 1024;
 
@@ -55,6 +62,7 @@ pub struct Session {
     pub(super) source: tokio_postgres::Client,
     discovered: Vec<StoreTables>,
     pub(super) hold: Option<Hold>,
+    pub(super) jobs: Jobs,
     progress: Progress,
     until: Option<Lsn>,
     pub(super) again: bool,
@@ -73,7 +81,7 @@ impl Session {
         mode: Mode,
         progress: Progress,
     ) -> Result<Session, EngineError> {
-        let Prepared { writer, source, stores, discovered } = prepared;
+        let Prepared { mut writer, stored, source, stores, discovered } = prepared;
         let until = match mode {
             Mode::Forever => None,
             // Our own commit in the source's WAL: when the stream has passed it, everything before it is in.
@@ -83,7 +91,20 @@ impl Session {
         let settings =
             config.source.connection.replication(&config.source.slot, &config.source.publication, "tillstream stream");
         let position = writer.position();
-        let (stream, _) = Stream::open(settings, position).await?;
+        let jobs = Jobs::load(&config, &writer, &stores, &clock, mode != Mode::Forever).await?;
+        // Opening the stream confirms the position: it has to be on disk, also where a predecessor left it a moment ago.
+        writer.flush().await?;
+        let (stream, identity) = open_stream(settings, position).await?;
+        // Only now nobody else can move the slot any more; from one that was moved on the server would silently skip.
+        let info = slot::info(&source, &config.source.slot).await?;
+        match decide(Some(&stored), info.as_ref(), &identity, &config.source.slot) {
+            Decision::Continue(_) => {}
+            Decision::Refuse(why) => return Err(EngineError::Definite(why)),
+            Decision::Lost(why) => return Err(EngineError::Moved(why)),
+            Decision::Begin(_) | Decision::CreateSlot => {
+                return Err(EngineError::Moved("the stored position is gone".to_string()));
+            }
+        }
         let now = Moment::now();
         let mut assembler = Assembler::new(Arc::clone(&config), stores, position);
         if let Mode::UpTo(limit) = mode {
@@ -100,6 +121,7 @@ impl Session {
             source,
             discovered,
             hold: None,
+            jobs,
             progress,
             until,
             again: false,
@@ -112,13 +134,16 @@ impl Session {
     /// Runs until told to stop, until the stores change, or until something breaks.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<Ended, EngineError> {
         let result = self.follow(&mut stop).await;
-        if let Some(writing) = self.writing.take() {
-            // The batch in hand is finished whatever happens: its commit may be on its way.
-            if let Ok((writer, applied)) = writing.await {
-                self.writer = Some(writer);
-                if let Ok(applied) = applied {
+        if let Some(mut writing) = self.writing.take() {
+            // The batch in hand is finished whatever happens: its commit may be on its way. Where the connection is dead
+            // nobody can tell; the position at the next start does.
+            match tokio::time::timeout(LAST_BATCH, &mut writing).await {
+                Ok(Ok((writer, Ok(applied)))) => {
+                    self.writer = Some(writer);
                     self.applied(applied);
                 }
+                Ok(_) => {}
+                Err(_) => writing.abort(),
             }
         }
         let ended = result?;
@@ -147,10 +172,11 @@ impl Session {
                 changed = stop.changed(), if !*stop.borrow() => {
                     if changed.is_err() { return Ok(Ended::Stopped); }
                 }
-                done = join(&mut self.writing), if self.writing.is_some() => self.written(done)?,
+                done = join(&mut self.writing), if self.writing.is_some() => self.written(done?)?,
                 _ = heartbeat.tick() => self.chores = true,
                 event = self.stream.next(), if self.assembler.wants_more() && !*stop.borrow() => self.take(event?)?,
                 () = until(deadline), if deadline.is_some() => {}
+                () = std::future::ready(()), if self.writer.is_some() && self.jobs.has_step() && self.may_run_jobs() => {}
             }
         }
     }
@@ -165,7 +191,10 @@ impl Session {
             }
             match self.stream.try_next()? {
                 Some(event) => self.assembler.push(event, now)?,
-                None => return Ok(self.start_if_ready(false)),
+                None => {
+                    self.start_if_ready(false);
+                    return Ok(());
+                }
             }
         }
         self.start_if_ready(true);
@@ -173,8 +202,10 @@ impl Session {
     }
 
     /// Hands a batch to the writer, if there is one to hand and the writer is at home.
+    ///
+    /// A store in trouble is set aside first, on record: what a batch leaves out of it must never be committed before.
     fn start_if_ready(&mut self, more: bool) {
-        if self.writer.is_none() || !self.assembler.is_ready(more, Moment::now()) {
+        if self.writer.is_none() || self.assembler.has_faults() || !self.assembler.is_ready(more, Moment::now()) {
             return;
         }
         if let Some(batch) = self.assembler.take() {
@@ -213,13 +244,21 @@ impl Session {
         if std::mem::take(&mut self.chores) {
             self.beat().await?;
         }
+        if self.jobs.has_step() {
+            self.run_jobs().await?;
+        }
         self.advance_hold().await?;
         self.start_if_ready(false);
         Ok(())
     }
 
+    /// Never in the middle of a source transaction larger than a batch: what was said of a store is committed with it.
     fn is_done(&self) -> bool {
-        self.writing.is_none() && (self.again || self.until.is_some_and(|until| self.assembler.has_reached(until)))
+        if self.jobs.is_running() || self.writer.as_ref().is_none_or(Writer::is_open) {
+            return false;
+        }
+        let caught_up = self.until.is_some_and(|until| self.assembler.has_reached(until));
+        self.again || caught_up && !self.jobs.has_due_roll(self.clock.now())
     }
 
     /// Durable positions, requests, idle positions, the calendar, new stores.
@@ -228,8 +267,11 @@ impl Session {
         if writer.is_open() {
             return Ok(());
         }
-        writer.sql.prepare(&writer.client, &["heartbeat"]).await?;
-        let rows = writer.sql.query(&writer.client, "heartbeat", &[]).await?;
+        let question = async {
+            writer.sql.prepare(&writer.client, &["heartbeat"]).await?;
+            writer.sql.query(&writer.client, "heartbeat", &[]).await
+        };
+        let rows = answer("target", question).await?;
         let Some(row) = rows.first() else { return Ok(()) };
         let (flushed, asked): (Lsn, bool) = (row.try_get(0)?, row.try_get(1)?);
         if let Some(position) = self.confirmations.flushed(flushed) {
@@ -240,7 +282,9 @@ impl Session {
             self.serve().await?;
         }
         self.move_idle().await?;
-        self.roll_days().await?;
+        if !self.jobs.is_running() {
+            self.run_jobs().await?;
+        }
         if self.looked.elapsed() >= self.config.tenants.discover_every && self.until.is_none() {
             self.looked = Moment::now();
             self.look_for_stores().await?;
@@ -263,32 +307,28 @@ impl Session {
         Ok(())
     }
 
-    /// Local midnight has passed somewhere: live rows move on to the new day.
-    async fn roll_days(&mut self) -> Result<(), EngineError> {
-        let now = self.clock.now();
-        let due: Vec<(TenantId, chrono::NaiveDate)> = self
-            .assembler
-            .stores
-            .iter()
-            .filter(|store| store.live)
-            .map(|store| (store.id, store.today, now.with_timezone(&store.zone).date_naive()))
-            .filter(|(_, known, today)| today > known)
-            .map(|(id, _, today)| (id, today))
-            .collect();
-        for (id, today) in due {
-            let Some(writer) = &mut self.writer else { return Ok(()) };
-            let Some(store) = self.assembler.stores.get_mut(id) else { continue };
-            let started = Moment::now();
-            let rows = writer.roll(id, store.today, today).await?;
-            tracing::info!(store = %store.name, %today, rows, ms = started.elapsed().as_millis() as u64, "rolled on to a new day");
-            store.today = today;
+    /// No job begins or goes on while the reports are held at a position, or inside a transaction larger than a batch.
+    pub(super) fn may_run_jobs(&self) -> bool {
+        let held = self.hold.is_some() && !self.jobs.is_running();
+        !held && self.writer.as_ref().is_some_and(|writer| !writer.is_open())
+    }
+
+    /// One step of a job, if one is running or due.
+    async fn run_jobs(&mut self) -> Result<(), EngineError> {
+        if !self.may_run_jobs() {
+            return Ok(());
+        }
+        let Some(writer) = &mut self.writer else { return Ok(()) };
+        let answers = self.jobs.step(&self.config, writer, &mut self.assembler.stores, &self.clock).await?;
+        for (request, answer) in answers {
+            self.answer(request, answer).await?;
         }
         Ok(())
     }
 
     async fn look_for_stores(&mut self) -> Result<(), EngineError> {
-        let found = catalog::discover(&self.source, &self.config).await?.stores;
-        let drift = crate::source::publication::drift(&self.source, &self.config, &found).await?;
+        let found = answer("source", catalog::discover(&self.source, &self.config)).await?.stores;
+        let drift = answer("source", crate::source::publication::drift(&self.source, &self.config, &found)).await?;
         if found != self.discovered || !drift.none() {
             tracing::info!("the stores or their tables have changed");
             self.again = true;
@@ -318,7 +358,8 @@ impl Session {
     /// At the end: everything committed is forced to disk and confirmed.
     async fn confirm_all(&mut self) -> Result<(), EngineError> {
         let Some(writer) = &mut self.writer else { return Ok(()) };
-        if self.confirmations.is_empty() {
+        // Half a transaction in hand ends with the connection; to commit anything now would commit that half.
+        if self.confirmations.is_empty() || writer.is_open() {
             return Ok(());
         }
         let flushed = writer.flush().await?;
@@ -329,14 +370,35 @@ impl Session {
     }
 }
 
-async fn join(writing: &mut Option<Writing>) -> (Writer, Result<Applied, ApplyError>) {
+async fn join(writing: &mut Option<Writing>) -> Result<(Writer, Result<Applied, ApplyError>), EngineError> {
     match writing {
-        Some(task) => match task.await {
-            Ok(done) => done,
-            // The task neither panics nor is aborted.
-            Err(_) => std::future::pending().await,
-        },
+        // It is not aborted while it is waited for, so it panicked.
+        Some(task) => task.await.map_err(|e| EngineError::Definite(format!("a defect in writing a batch: {e}"))),
         None => std::future::pending().await,
+    }
+}
+
+/// Waits a little for whoever held the slot last and is gone already.
+async fn open_stream(settings: ReplicationConfig, start: Lsn) -> Result<(Stream, Identity), SourceError> {
+    let since = Moment::now();
+    loop {
+        match Stream::open(settings.clone(), start).await {
+            Err(e) if e.kind() == SourceErrorKind::SlotInUse && since.elapsed() < PREDECESSOR => {
+                tokio::time::sleep(PREDECESSOR_LOOK).await;
+            }
+            other => return other,
+        }
+    }
+}
+
+/// A question that a living server answers at once. Nothing else ends the wait where the network is cut without a word.
+async fn answer<T, E: Into<EngineError>>(
+    whom: &'static str,
+    question: impl Future<Output = Result<T, E>>,
+) -> Result<T, EngineError> {
+    match tokio::time::timeout(ANSWER_LIMIT, question).await {
+        Ok(answered) => answered.map_err(Into::into),
+        Err(_) => Err(EngineError::Silent { whom, limit: ANSWER_LIMIT }),
     }
 }
 

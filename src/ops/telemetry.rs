@@ -1,8 +1,12 @@
-//! Log lines on stderr, as text or as JSON. Rows of the POS are never logged.
+//! Log lines: fields in the journal where stderr is the journal, else text or JSON on stderr. Never rows of the POS.
 
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use super::journal::journal_layer;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum LogFormat {
@@ -27,6 +31,12 @@ pub fn init(format: LogFormat, verbosity: i8, service: bool) {
     let fetching = if verbosity < 0 { "" } else { ",tillstream::demo::postgres=info" };
     let filter = EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| EnvFilter::new(format!("{others},tillstream={level}{fetching}")));
+    if format == LogFormat::Text
+        && let Some(journal) = journal_layer()
+    {
+        let _ = tracing_subscriber::registry().with(journal).with(filter).try_init();
+        return;
+    }
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A second initialisation (tests in one process) is not an error worth a panic.
     let _ = match format {

@@ -139,7 +139,7 @@ fn each_digit(mut digits: &[u8], mut act: impl FnMut(u16, bool)) -> Result<(), V
 /// A non-zero digit of four places without its trailing zeros, and the places that are left.
 fn without_zeros(mut digit: u16) -> (u16, u32) {
     let mut places = 4;
-    while places > 1 && digit % 10 == 0 {
+    while places > 1 && digit.is_multiple_of(10) {
         digit /= 10;
         places -= 1;
     }

@@ -3,6 +3,7 @@
 
 use std::error::Error as _;
 use std::io;
+use std::time::Duration;
 
 use pgwire_replication::{ReplicationConfig, SslMode as WireSslMode, TlsConfig};
 use tokio_postgres::error::SqlState;
@@ -11,8 +12,22 @@ use tokio_postgres::{Client, NoTls};
 use super::tls;
 use crate::config::{Connection, SslMode, TlsSettings};
 
-/// What values look like must not depend on how a role or the server is set up.
-const SESSION: &str = "-c DateStyle=ISO,YMD -c IntervalStyle=postgres -c extra_float_digits=3 -c TimeZone=UTC";
+/// What values look like must not depend on how a role or the server is set up. And the server is to notice soon that
+/// our machine is gone: the writer's lock and the slot are held until then.
+const SESSION: &str = "-c DateStyle=ISO,YMD -c IntervalStyle=postgres -c extra_float_digits=3 -c TimeZone=UTC \
+                       -c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3 \
+                       -c tcp_user_timeout=30000";
+/// Unless the URL says otherwise: how long a connection attempt takes at most.
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+/// For logging in, after the connection is made.
+const LOGIN_LIMIT: Duration = Duration::from_secs(10);
+/// Unless the URL says otherwise: our side notices a machine that is gone after about this long, sending or silent.
+const DEAD_PEER: Duration = Duration::from_secs(30);
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const KEEPALIVE_RETRIES: u32 = 3;
+/// What the client library has where the URL says nothing.
+const LIBRARY_IDLE: Duration = Duration::from_secs(2 * 60 * 60);
 
 /// Why there is no connection. One line that names the place and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -59,9 +74,14 @@ impl ConnectError {
                     | SqlState::TOO_MANY_CONNECTIONS
                     | SqlState::ADMIN_SHUTDOWN
                     | SqlState::CRASH_SHUTDOWN => Problem::Busy(message),
+                    _ if ["08", "53", "57"].iter().any(|class| code.code().starts_with(class)) => {
+                        Problem::Busy(message)
+                    }
                     _ => Problem::Other(message),
                 }
             }
+            // A server that stops in the middle of a handshake is no fault of the certificates.
+            None if io_error.is_some_and(|e| was_cut(e.kind())) => Problem::Unreachable(cause),
             None if error.to_string().contains("TLS") => Problem::Tls(cause),
             None if io_error.is_some() || error.is_closed() => Problem::Unreachable(cause),
             None if error.to_string().starts_with("error connecting") => Problem::Unreachable(cause),
@@ -72,6 +92,11 @@ impl ConnectError {
         };
         Self { place, problem }
     }
+}
+
+fn was_cut(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(kind, BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
 }
 
 /// An error with its causes.
@@ -106,8 +131,17 @@ impl Connection {
     /// # Errors
     /// [`ConnectError`]: one line that says where, what and what to do.
     pub async fn connect(&self, application_name: &str) -> Result<Client, ConnectError> {
+        let limit = self.pg.get_connect_timeout().copied().unwrap_or(CONNECT_LIMIT) + LOGIN_LIMIT;
+        tokio::time::timeout(limit, self.connect_unlimited(application_name)).await.unwrap_or_else(|_| {
+            let said = format!("no answer within {} s", limit.as_secs());
+            Err(ConnectError { place: self.place(), problem: Problem::Unreachable(said) })
+        })
+    }
+
+    async fn connect_unlimited(&self, application_name: &str) -> Result<Client, ConnectError> {
         let mut pg = self.pg.clone();
         pg.options(self.session_options()).application_name(application_name);
+        notice_dead_peers(&mut pg);
         let failed = |e: tokio_postgres::Error| ConnectError::new(self.place(), &e);
         // Two arms, since the two connections are different types.
         if self.tls.mode == SslMode::Disable {
@@ -133,6 +167,24 @@ impl Connection {
             .with_tls(wire_tls(&self.tls, self.host()))
             .with_options(self.session_options())
             .with_application_name(application_name)
+    }
+}
+
+fn notice_dead_peers(pg: &mut tokio_postgres::Config) {
+    if pg.get_connect_timeout().is_none() {
+        pg.connect_timeout(CONNECT_LIMIT);
+    }
+    if pg.get_tcp_user_timeout().is_none() {
+        pg.tcp_user_timeout(DEAD_PEER);
+    }
+    if pg.get_keepalives_idle() == LIBRARY_IDLE {
+        pg.keepalives_idle(KEEPALIVE_IDLE);
+    }
+    if pg.get_keepalives_interval().is_none() {
+        pg.keepalives_interval(KEEPALIVE_INTERVAL);
+    }
+    if pg.get_keepalives_retries().is_none() {
+        pg.keepalives_retries(KEEPALIVE_RETRIES);
     }
 }
 
@@ -177,10 +229,7 @@ mod tests {
         let r = parse_connection(text, None, &|_| None).unwrap().replication("tillstream", "Mixed\"Case", "me");
         assert_eq!((r.host.as_str(), r.port, r.user.as_str(), r.database.as_str()), ("10.0.0.1", 5433, "till", "pos"));
         assert_eq!(r.password, "pw");
-        assert_eq!(
-            (r.slot.as_str(), r.publication.names()),
-            ("\"tillstream\"", &["\"Mixed\"\"Case\"".to_string()][..])
-        );
+        assert_eq!((r.slot.as_str(), r.publication.names()), ("tillstream", &["Mixed\"Case".to_string()][..]));
         assert_eq!(r.tls.sni_hostname.as_deref(), Some("db.example"));
         assert_eq!(r.tls.ca_pem_path.as_deref(), Some(std::path::Path::new("/root.crt")));
         let options = r.options.unwrap();

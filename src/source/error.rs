@@ -100,7 +100,9 @@ impl SourceError {
             (c, _) if ["08", "40"].iter().any(|class| c.starts_with(class)) => {
                 (Transient, format!("the source database cannot serve now: {said}"))
             }
-            ("55006", _) => (SlotInUse, format!("the slot is in use by another process: {said}")),
+            ("55006", _) => {
+                (SlotInUse, format!("{said}; stop that process, or name a slot of our own in [source] slot"))
+            }
             ("42704", Phase::Start) => (SlotMissing, format!("{said}; run `tillstream init`")),
             ("42704", Phase::Streaming) => (PublicationMissing, format!("{said}; {PUBLICATION_ADVICE}")),
             ("55000", _) if says_invalidated(said) => (SlotInvalidated, format!("{said}; {INVALIDATED_ADVICE}")),

@@ -132,7 +132,7 @@ pub(super) fn quote_name(name: &str) -> String {
 }
 
 /// `'text'`; an E string where a backslash could mean something.
-fn quote_literal(text: &str) -> String {
+pub(super) fn quote_literal(text: &str) -> String {
     let quoted = text.replace('\'', "''");
     if quoted.contains('\\') { format!(" E'{}'", quoted.replace('\\', "\\\\")) } else { format!("'{quoted}'") }
 }

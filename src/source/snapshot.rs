@@ -13,17 +13,26 @@
 //! Any other slot that was created before sends each of those transactions with the same `commit_lsn`. A copy made in the
 //! snapshot plus the streamed transactions with `commit_lsn >= position` is therefore everything once. As a record is
 //! either before or after the point, `end_lsn <= position` says the same as `commit_lsn < position`.
+//!
+//! One gap is the server's: a backend writes its commit record first and marks its transaction as committed a moment
+//! later. A reader who takes over the snapshot within that moment is told that the transaction is over, does not find it
+//! committed, takes it for aborted, and misses its rows. So the snapshot is handed out only when no transaction that it
+//! takes for finished is still on its way out, which a second session watches.
 
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use pgwire_replication::ReplicationConfig;
 
 use super::error::SourceError;
-use super::session::{Identity, Session, quote_name, text, unexpected};
+use super::session::{Identity, Session, quote_literal, quote_name, text, unexpected};
 use crate::lsn::Lsn;
 
 /// Slots need different names also within one process.
 static COUNTER: AtomicU32 = AtomicU32::new(0);
+
+/// How often to look for transactions on their way out.
+const SETTLE_POLL: Duration = Duration::from_millis(1);
 
 /// From here on the snapshot option of CREATE_REPLICATION_SLOT stands in parentheses.
 const PARENTHESES_SINCE: u32 = 150_000;
@@ -52,6 +61,7 @@ impl ExportedSnapshot {
     /// # Errors
     /// See [`super::SourceErrorKind`]; `Config` where no slot is free.
     pub async fn create(cfg: ReplicationConfig) -> Result<ExportedSnapshot, SourceError> {
+        let watcher = cfg.clone();
         let mut session = Session::connect(cfg).await?;
         let identity = session.identify().await?;
         let version = session.query("SHOW server_version_num").await?;
@@ -73,6 +83,56 @@ impl ExportedSnapshot {
             .and_then(|lsn| lsn.parse().ok())
             .ok_or_else(|| unexpected("CREATE_REPLICATION_SLOT gives no position"))?;
         let name = column(2).ok_or_else(|| unexpected("CREATE_REPLICATION_SLOT gives no snapshot"))?;
+        wait_until_settled(Session::connect(watcher).await?, &name).await?;
         Ok(ExportedSnapshot { name, position, identity, _session: session })
+    }
+}
+
+/// Waits until no transaction is on its way out that the snapshot takes for finished.
+async fn wait_until_settled(mut watcher: Session, snapshot: &str) -> Result<(), SourceError> {
+    watcher.query("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
+    watcher.query(&format!("SET TRANSACTION SNAPSHOT {}", quote_literal(snapshot))).await?;
+    let rows = watcher.query("SELECT pg_current_snapshot()").await?;
+    let visible =
+        rows.first().and_then(|row| text(row, 0)).ok_or_else(|| unexpected("pg_current_snapshot gives no snapshot"))?;
+    watcher.query("COMMIT").await?;
+    let leaving = leaving_query(&visible).ok_or_else(|| unexpected("pg_current_snapshot gives no snapshot"))?;
+    // Mostly none; else until a backend that has written its commit record gets the processor again.
+    while !watcher.query(&leaving).await?.is_empty() {
+        tokio::time::sleep(SETTLE_POLL).await;
+    }
+    Ok(())
+}
+
+/// Finds the running transactions that a snapshot, `xmin:xmax:xip`, takes for finished.
+///
+/// Not by `pg_visible_in_snapshot`: where the last transactions before the position were rolled back the snapshot's xmin
+/// lies above its xmax, which is sound but which the type's input refuses.
+fn leaving_query(snapshot: &str) -> Option<String> {
+    let mut parts = snapshot.split(':');
+    let (xmin, xmax, xip) = (parts.next()?.parse::<u64>().ok()?, parts.next()?.parse::<u64>().ok()?, parts.next()?);
+    if !xip.bytes().all(|b| b.is_ascii_digit() || b == b',') {
+        return None;
+    }
+    let end = xmin.max(xmax);
+    Some(format!(
+        "SELECT FROM pg_snapshot_xip(pg_current_snapshot()) AS running(xid) \
+         WHERE xid < '{end}' AND xid <> ALL ('{{{xip}}}'::xid8[])"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::leaving_query;
+
+    #[test]
+    fn snapshots_may_end_before_they_begin() {
+        let query = leaving_query("290594:290580:").unwrap_or_default();
+        assert!(query.ends_with("WHERE xid < '290594' AND xid <> ALL ('{}'::xid8[])"), "{query}");
+        let query = leaving_query("7:12:8,9").unwrap_or_default();
+        assert!(query.ends_with("WHERE xid < '12' AND xid <> ALL ('{8,9}'::xid8[])"), "{query}");
+        for bad in ["", "1", "1:2", "a:2:", "1:2:x'"] {
+            assert_eq!(leaving_query(bad), None, "{bad}");
+        }
     }
 }

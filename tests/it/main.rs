@@ -3,6 +3,7 @@
 
 mod demo;
 mod harness;
+mod live;
 mod oracle;
 mod replay;
 mod server;

@@ -1,0 +1,230 @@
+//! The main promise: whatever a POS does, wherever the daemon is killed, every row is right afterwards.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
+use rand::{RngExt, SeedableRng};
+use rust_decimal::Decimal;
+use tokio_postgres::Client;
+
+use crate::harness::{Daemon, TestDb, tillstream, wait_until};
+use crate::oracle::{Reports, Rows, Setting, Store};
+use crate::workload::{CostLedger, Workload};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const STORES: [(&str, Tz); 3] = [
+    ("tenant_berlin", chrono_tz::Europe::Berlin),
+    ("tenant_tashkent", chrono_tz::Asia::Tashkent),
+    ("tenant_santiago", chrono_tz::America::Santiago),
+];
+const ZONES: &str = "[tenants.time_zones]\ntenant_berlin = 'Europe/Berlin'\ntenant_santiago = 'America/Santiago'\n";
+
+/// The seeds to run: `TILLSTREAM_TEST_SEEDS` of them from `TILLSTREAM_TEST_SEED`.
+fn seeds(default: u64) -> impl Iterator<Item = u64> {
+    let read = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    let first = read("TILLSTREAM_TEST_SEED").unwrap_or(1);
+    first..first + read("TILLSTREAM_TEST_SEEDS").unwrap_or(default)
+}
+
+/// Three stores in three zones.
+async fn open_stores(db: &TestDb) -> Client {
+    for (schema, _) in STORES {
+        db.create_store(schema).await;
+    }
+    db.client().await
+}
+
+async fn trade(db: &TestDb, schema: &'static str, zone: Tz, seed: u64, steps: usize) -> u64 {
+    let mut client = db.client().await;
+    let mut workload = Workload::new(seed, Utc::now(), zone);
+    workload.populate(&mut client, schema).await.unwrap();
+    for _ in 0..steps {
+        workload.step(&mut client, schema).await.unwrap_or_else(|e| panic!("seed {seed} {schema}: {e:?}"));
+    }
+    workload.stats.committed
+}
+
+/// Kills the daemon again and again, at random, until told to stop; gives back a running one.
+async fn harass(config: &Path, seed: u64, done: Arc<AtomicBool>) -> (Daemon, u32) {
+    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
+    let mut daemon = Daemon::run(config, &[]);
+    let mut kills = 0;
+    while !done.load(Ordering::Relaxed) {
+        tokio::time::sleep(Duration::from_millis(rng.random_range(20..700))).await;
+        if rng.random_bool(0.8) {
+            daemon.kill().await;
+        } else {
+            assert!(daemon.terminate(Duration::from_secs(5)).await.success(), "seed {seed}: SIGTERM ends it with 0");
+        }
+        kills += 1;
+        daemon = Daemon::run(config, &[]);
+    }
+    (daemon, kills)
+}
+
+/// Beside the running daemon: nothing differs.
+async fn verify(config: &Path, client: &Client, daemon: &Daemon, context: &str) {
+    let Ok(ran) = tokio::time::timeout(PATIENCE / 2, tillstream(config, &["verify", "-vv"])).await else {
+        let activity = "SELECT string_agg(concat_ws(' ', application_name, state, wait_event, left(query, 80)), E'\\n') \
+                        FROM pg_stat_activity WHERE datname = current_database()";
+        let requests = "SELECT string_agg(r::text, E'\\n') FROM analytics_state.request r";
+        let activity: Option<String> = client.query_one(activity, &[]).await.unwrap().get(0);
+        let requests: Option<String> = client.query_one(requests, &[]).await.unwrap().get(0);
+        panic!("{context}: verify hangs\n{activity:?}\n{requests:?}\n{}", daemon.log());
+    };
+    assert_eq!(ran.code, 0, "{context}\n{}\n{}\n{}", ran.stdout, ran.stderr, daemon.log());
+}
+
+async fn states(client: &Client) -> Vec<(String, String, Option<String>)> {
+    let rows = client.query("SELECT tenant, state, message FROM analytics.tenant", &[]).await.unwrap();
+    rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect()
+}
+
+async fn live(client: &Client, stores: usize) -> bool {
+    let count = client.query_one("SELECT count(*) FROM analytics.tenant WHERE state = 'live'", &[]).await;
+    count.is_ok_and(|row| row.get::<_, i64>(0) == stores as i64)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn random_trade_and_random_kills_leave_every_row_right() {
+    for seed in seeds(2) {
+        println!("seed {seed}");
+        let db = TestDb::new().await;
+        let client = open_stores(&db).await;
+        // Stock from the ledger and from the batches in turn.
+        let stock = if seed % 2 == 0 { "[inventory]\nstock_source = 'batches'\n" } else { "" };
+        let config = db.daemon_toml(&format!("{ZONES}{stock}"));
+        for (n, (schema, zone)) in STORES.into_iter().enumerate() {
+            trade(&db, schema, zone, seed * 1000 + n as u64, 40).await;
+        }
+        tillstream(&config, &["init"]).await.expect(0);
+        let done = Arc::new(AtomicBool::new(false));
+        let daemon = tokio::spawn({
+            let (config, done) = (config.clone(), Arc::clone(&done));
+            async move { harass(&config, seed, done).await }
+        });
+        let writers = STORES.into_iter().enumerate().flat_map(|(n, (schema, zone))| {
+            let db = &db;
+            (0..2).map(move |w| trade(db, schema, zone, seed * 1000 + 100 + 10 * n as u64 + w, 250))
+        });
+        let committed: u64 = futures_util::future::join_all(writers).await.iter().sum();
+        done.store(true, Ordering::Relaxed);
+        let (daemon, kills) = daemon.await.unwrap();
+        println!("seed {seed}: {committed} transactions, {kills} kills");
+        let outcome = tokio::time::timeout(
+            PATIENCE,
+            wait_until("all stores live", 2 * PATIENCE, async || live(&client, STORES.len()).await),
+        )
+        .await;
+        assert!(outcome.is_ok(), "seed {seed}: stores are not live: {:?}\n{}", states(&client).await, daemon.log());
+        verify(&config, &client, &daemon, &format!("seed {seed}")).await;
+        assert!(daemon.terminate(Duration::from_secs(5)).await.success());
+        // And once more without a daemon, held to the oracle, which shares nothing with the program.
+        tillstream(&config, &["run", "--once"]).await.expect(0);
+        for (schema, zone) in STORES {
+            let kept = kept_costs(&client, schema).await;
+            compare(&client, schema, zone, &kept, &format!("seed {seed}")).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unit_costs_are_those_of_the_commit_that_first_counted_them() {
+    for seed in seeds(1) {
+        let db = TestDb::new().await;
+        let (schema, zone) = STORES[0];
+        db.create_store(schema).await;
+        let config = db.daemon_toml(ZONES);
+        let mut client = db.client().await;
+        let mut workload = Workload::new(seed, Utc::now(), zone);
+        workload.populate(&mut client, schema).await.unwrap();
+        tillstream(&config, &["init"]).await.expect(0);
+        tillstream(&config, &["run", "--once"]).await.expect(0);
+        let mut ledger = CostLedger::default();
+        ledger.look(&client, schema).await.unwrap();
+        let mut daemon = Some(Daemon::run(&config, &[]));
+        for step in 0..300 {
+            let taken = workload.step(&mut client, schema).await.unwrap();
+            ledger.follow(&taken, &client, schema).await.unwrap();
+            // Batches of many transactions as well as of one: every so often the daemon has to catch up.
+            match (step % 60, daemon.take()) {
+                (30, Some(running)) => running.kill().await,
+                (59, None) => daemon = Some(Daemon::run(&config, &[])),
+                (_, other) => daemon = other,
+            }
+        }
+        drop(daemon);
+        tillstream(&config, &["run", "--once"]).await.expect(0);
+        let expected: BTreeMap<i64, Decimal> = ledger.costs().collect();
+        let kept = kept_costs(&client, schema).await;
+        let wrong: Vec<_> = expected.iter().filter(|(item, cost)| kept.get(item) != Some(cost)).collect();
+        assert!(wrong.is_empty() && expected.len() > 50, "seed {seed}: {} items, wrong: {wrong:?}", expected.len());
+        compare(&client, schema, zone, &expected, &format!("seed {seed}")).await;
+    }
+}
+
+/// The unit costs the daemon keeps, by item.
+async fn kept_costs(client: &Client, schema: &str) -> BTreeMap<i64, Decimal> {
+    let query = "SELECT i.id, i.cost FROM analytics_state.sale s JOIN analytics_state.tenant t ON t.id = s.tenant_id, \
+                 unnest(s.item_ids, s.item_costs) i(id, cost) WHERE t.tenant = $1 AND i.cost IS NOT NULL";
+    let rows = client.query(query, &[&schema]).await.unwrap();
+    rows.iter().map(|row| (row.get(0), row.get(1))).collect()
+}
+
+/// Every report row of a store against the oracle.
+async fn compare(client: &Client, schema: &str, zone: Tz, costs: &BTreeMap<i64, Decimal>, context: &str) {
+    let query = "SELECT today, horizon, stock_source = 'movements' FROM analytics_state.tenant WHERE tenant = $1";
+    let row = client.query_one(query, &[&schema]).await.unwrap();
+    let setting = Setting { zone, today: row.get(0), horizon: row.get(1), by_movements: row.get(2) };
+    let now: DateTime<Utc> = Utc::now();
+    assert_eq!(setting.today, now.with_timezone(&zone).date_naive(), "{context}: live rows carry today");
+    let expected: Reports = Store::load(client, schema).await.unwrap().reports(setting, costs);
+    let today = format!("period_end = '{}'", setting.today);
+    let inventory = format!("date = '{}'", setting.today);
+    for (table, rows, condition) in [
+        ("daily_sales_report", &expected.daily_sales_report, "true"),
+        ("product_performance", &expected.product_performance, "true"),
+        ("customer_analytics", &expected.customer_analytics, today.as_str()),
+        ("product", &expected.product, "deleted_at IS NULL"),
+        ("customer", &expected.customer, "deleted_at IS NULL"),
+    ] {
+        let found = rows_of(client, schema, table, condition).await;
+        same(rows, &found, &format!("{context} {schema} {table}"));
+    }
+    let found = rows_of(client, schema, "inventory_snapshot", &inventory).await;
+    let (required, optional) = (&expected.inventory_snapshot, &expected.inventory_snapshot_optional);
+    let found: Rows = found.into_iter().filter(|row| !optional.contains(row)).collect();
+    same(required, &found, &format!("{context} {schema} inventory_snapshot"));
+}
+
+fn same(expected: &Rows, found: &Rows, context: &str) {
+    let missing: Vec<_> = expected.iter().filter(|row| !found.contains(row)).take(5).collect();
+    let extra: Vec<_> = found.iter().filter(|row| !expected.contains(row)).take(5).collect();
+    assert!(
+        missing.is_empty() && extra.is_empty() && expected.len() == found.len(),
+        "{context}: {} rows expected, {} found\nmissing {missing:#?}\nextra {extra:#?}",
+        expected.len(),
+        found.len()
+    );
+}
+
+/// Every column after the tenant that the oracle has, as PostgreSQL prints it.
+async fn rows_of(client: &Client, schema: &str, table: &str, condition: &str) -> Rows {
+    let names = client
+        .query(
+            "SELECT attname::text FROM pg_attribute WHERE attrelid = $1::text::regclass AND attnum > 1 AND NOT attisdropped \
+             AND attname <> ALL ('{created_at,updated_at,deleted_at}') ORDER BY attnum",
+            &[&format!("analytics.{table}")],
+        )
+        .await
+        .unwrap();
+    let columns: Vec<String> = names.iter().map(|row| format!("{}::text", row.get::<_, String>(0))).collect();
+    let query =
+        format!("SELECT ARRAY[{}] FROM analytics.{table} WHERE tenant = $1 AND {condition}", columns.join(", "));
+    client.query(&query, &[&schema]).await.unwrap().iter().map(|row| row.get(0)).collect()
+}
