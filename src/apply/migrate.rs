@@ -20,6 +20,16 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 2, name: "state", sql: include_str!("../../sql/migrations/0002_state.sql") },
     Migration { version: 3, name: "rows", sql: include_str!("../../sql/migrations/0003_rows.sql") },
     Migration { version: 4, name: "jobs", sql: include_str!("../../sql/migrations/0004_jobs.sql") },
+    Migration { version: 5, name: "readers", sql: include_str!("../../sql/migrations/0005_readers.sql") },
+    Migration { version: 6, name: "views", sql: include_str!("../../sql/migrations/0006_views.sql") },
+    Migration { version: 7, name: "functions", sql: include_str!("../../sql/migrations/0007_functions.sql") },
+    Migration { version: 8, name: "compat", sql: include_str!("../../sql/migrations/0008_compat.sql") },
+    Migration { version: 9, name: "comments", sql: include_str!("../../sql/migrations/0009_comments.sql") },
+    Migration {
+        version: 10,
+        name: "state_comments",
+        sql: include_str!("../../sql/migrations/0010_state_comments.sql"),
+    },
 ];
 const BOOTSTRAP: &str = include_str!("../../sql/migrations/0000_bootstrap.sql");
 

@@ -1,8 +1,10 @@
 //! One file per command. A command returns what it found out; only `main` knows exit codes.
 
 pub mod check;
+pub mod compat;
 pub mod demo;
 pub mod drop;
+pub mod grant;
 pub mod grants;
 pub mod init;
 pub mod jobs;

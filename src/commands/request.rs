@@ -1,7 +1,7 @@
 //! Asking the running daemon for something, through its state schema; or doing it here where none runs.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use serde_json::Value;
@@ -14,13 +14,17 @@ use crate::engine::{Clock, Mode, Progress};
 
 /// How often the answer is looked for.
 const LOOK: Duration = Duration::from_millis(20);
+/// How often it is asked whether there is anybody to answer, in looks.
+const LOOKS_FOR_DAEMON: u32 = 50;
+/// So long nobody may hold the writer's lock, such as between two daemons, before nobody will answer.
+const NOBODY: Duration = Duration::from_secs(5);
 
 /// The running daemon, seen from a command.
 pub struct Daemon {
     target: Client,
     sql: Statements,
-    state_schema: String,
     pub source: Client,
+    config: Arc<Config>,
 }
 
 impl Daemon {
@@ -28,13 +32,13 @@ impl Daemon {
     ///
     /// # Errors
     /// Where a database cannot be reached.
-    pub async fn find(config: &Config) -> anyhow::Result<Option<Daemon>> {
+    pub async fn find(config: &Arc<Config>) -> anyhow::Result<Option<Daemon>> {
         let target = config.target_connection().connect("tillstream command").await?;
         if !Writer::is_locked(&target, &config.state_schema()).await? {
             return Ok(None);
         }
         let source = config.source.connection.connect("tillstream command").await?;
-        Ok(Some(Daemon { target, sql: statements(config), state_schema: config.state_schema(), source }))
+        Ok(Some(Daemon { target, sql: statements(config), source, config: Arc::clone(config) }))
     }
 
     /// Asks, and waits for the answer as long as somebody holds the writer's lock.
@@ -44,11 +48,16 @@ impl Daemon {
     pub async fn ask(&mut self, kind: &str, arguments: Value) -> anyhow::Result<Value> {
         let id: i64 = self.target.query_one(self.sql.text("ask"), &[&kind, &arguments]).await?.try_get(0)?;
         self.sql.prepare(&self.target, &["read_answer"]).await?;
-        let mut looked = 0_u32;
+        let (mut looks, mut held) = (0_u32, Instant::now());
         loop {
-            looked += 1;
-            if looked.is_multiple_of(100) && !Writer::is_locked(&self.target, &self.state_schema).await? {
-                bail!("the daemon has stopped before it was done; start it, or try again without it");
+            looks = looks.wrapping_add(1);
+            if looks.is_multiple_of(LOOKS_FOR_DAEMON) {
+                if Writer::is_locked(&self.target, &self.config.state_schema()).await? {
+                    held = Instant::now();
+                } else if held.elapsed() > NOBODY {
+                    self.target.execute(self.sql.text("forget_request"), &[&id]).await?;
+                    bail!("the daemon ended before it answered; run the command again");
+                }
             }
             let rows = self.sql.query(&self.target, "read_answer", &[&id]).await?;
             let row = rows.first().context("the request is gone")?;

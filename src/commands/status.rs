@@ -13,6 +13,9 @@ use crate::lsn::Lsn;
 use crate::source::slot;
 use crate::sql::ident;
 
+/// WAL kept for the slot that is worth a warning, in bytes.
+const RETAINED_WARNING: i64 = 1 << 30;
+
 /// What the operator has to know.
 #[derive(Debug, Default)]
 struct Status {
@@ -127,10 +130,10 @@ async fn at_source(
         // Caught up but for what an idle source writes by itself.
         let caught_up = status.lag_bytes.is_some_and(|bytes| bytes < 64 * 1024);
         status.lag_seconds = if caught_up && status.phase != "down" { Some(0.0) } else { idle };
-        if let Decision::Lost(why) | Decision::Refuse(why) =
-            decide(Some(stored), info.as_ref(), &source_identity, &config.source.slot)
-        {
-            status.advice.insert(0, format!("{why}; run: tillstream resync"));
+        match decide(Some(stored), info.as_ref(), &source_identity, &config.source.slot) {
+            Decision::Lost(why) => status.advice.insert(0, format!("{why}; run: tillstream resync")),
+            Decision::Refuse(why) => status.advice.insert(0, why),
+            _ => {}
         }
     }
     status.retained_bytes = info.as_ref().and_then(|i| i.retained_bytes);
@@ -142,11 +145,23 @@ async fn at_source(
             None => "inactive".to_string(),
         },
     });
-    if status.phase == "down" && status.retained_bytes.is_some_and(|bytes| bytes > 1 << 30) {
+    if info.as_ref().is_some_and(|i| i.wal_status.as_deref() == Some("unreserved")) {
         status.advice.push(
-            "the source keeps over 1 GiB of WAL for the stopped daemon: start it, or run tillstream drop before its disk is full"
+            "the slot is about to lose WAL that it still needs: let the daemon catch up now, and raise max_slot_wal_keep_size"
                 .to_string(),
         );
+    }
+    if let Some(bytes) = status.retained_bytes.filter(|bytes| *bytes > RETAINED_WARNING) {
+        let gib = bytes / (1 << 30);
+        status.advice.push(match status.phase {
+            "down" => format!(
+                "the source keeps over {gib} GiB of WAL for the stopped daemon: start it, or run tillstream drop before its disk is full"
+            ),
+            _ => format!(
+                "the source keeps over {gib} GiB of WAL for the slot: look for a transaction that is open for long \
+                 (SELECT pid, xact_start, query FROM pg_stat_activity ORDER BY xact_start), or for a daemon that cannot keep up"
+            ),
+        });
     }
     Ok(())
 }

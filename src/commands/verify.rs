@@ -198,14 +198,20 @@ async fn stand(config: &Arc<Config>) -> anyhow::Result<Standing> {
             return Ok(standing);
         }
     }
-    bail!("transactions at the source stay open too long to take a snapshot beside the daemon; try again later")
+    bail!(
+        "the daemon and the source could not be brought to one position: transactions stay open too long, or the daemon \
+         restarts again and again; see its log, or try again later"
+    )
 }
 
 /// The running daemon holds while the snapshots are taken. `None`: it could not be held at the right moment.
 async fn beside(config: &Arc<Config>, mut daemon: Daemon) -> anyhow::Result<Option<Standing>> {
     // Long transactions at the source would make it wait: let them end before anything is held.
     drop(snapshot(config).await?);
-    daemon.ask("hold", json!({})).await?;
+    if let Err(e) = daemon.ask("hold", json!({})).await {
+        tracing::info!("{e:#}; trying again");
+        return Ok(None);
+    }
     let Ok(snapshot) = tokio::time::timeout(SNAPSHOT_WAIT, snapshot(config)).await else {
         daemon.ask("release", json!({})).await?;
         tracing::info!("a long transaction at the source keeps verify waiting; trying again");
@@ -213,7 +219,14 @@ async fn beside(config: &Arc<Config>, mut daemon: Daemon) -> anyhow::Result<Opti
     };
     let snapshot = snapshot?;
     crate::engine::mark(&daemon.source).await?;
-    let answer = daemon.ask("advance", json!({ "lsn": snapshot.position.to_string() })).await?;
+    // The daemon may have been restarted, or have lost its connection, since it was told to hold.
+    let answer = match daemon.ask("advance", json!({ "lsn": snapshot.position.to_string() })).await {
+        Ok(answer) => answer,
+        Err(e) => {
+            tracing::info!("{e:#}; trying again");
+            return Ok(None);
+        }
+    };
     let Some(name) = answer.get("snapshot").and_then(Value::as_str) else {
         // It began a new session meanwhile and went on beyond the position.
         daemon.ask("release", json!({})).await?;

@@ -39,9 +39,7 @@ pub fn decide(
     let Some(stored) = stored else {
         return match slot {
             None => Decision::CreateSlot,
-            Some(slot) if slot.lost() => {
-                Decision::Lost(format!("slot {slot_name:?} has lost WAL that it needed ({})", reason(slot)))
-            }
+            Some(slot) if slot.lost() => Decision::Lost(invalidated(slot, slot_name)),
             Some(slot) => Decision::Begin(slot.confirmed_flush_lsn.unwrap_or_default()),
         };
     };
@@ -77,7 +75,7 @@ pub fn decide(
         return Decision::Lost(format!("slot {slot_name:?} is gone, the reports stand at {}", stored.lsn));
     };
     if slot.lost() {
-        return Decision::Lost(format!("slot {slot_name:?} has lost WAL that it needed ({})", reason(slot)));
+        return Decision::Lost(invalidated(slot, slot_name));
     }
     match slot.confirmed_flush_lsn {
         Some(confirmed) if confirmed > stored.lsn => Decision::Lost(format!(
@@ -88,8 +86,11 @@ pub fn decide(
     }
 }
 
-fn reason(slot: &SlotInfo) -> &str {
-    slot.invalidation_reason.as_deref().or(slot.wal_status.as_deref()).unwrap_or("unknown")
+fn invalidated(slot: &SlotInfo, slot_name: &str) -> String {
+    let reason = slot.invalidation_reason.as_deref().or(slot.wal_status.as_deref()).unwrap_or("unknown");
+    format!(
+        "the server has invalidated slot {slot_name:?} and removed WAL that it needed ({reason}; see max_slot_wal_keep_size)"
+    )
 }
 
 #[cfg(test)]

@@ -91,7 +91,6 @@ impl Session {
         let settings =
             config.source.connection.replication(&config.source.slot, &config.source.publication, "tillstream stream");
         let position = writer.position();
-        let jobs = Jobs::load(&config, &writer, &stores, &clock, mode != Mode::Forever).await?;
         // Opening the stream confirms the position: it has to be on disk, also where a predecessor left it a moment ago.
         writer.flush().await?;
         let (stream, identity) = open_stream(settings, position).await?;
@@ -105,6 +104,7 @@ impl Session {
                 return Err(EngineError::Moved("the stored position is gone".to_string()));
             }
         }
+        let jobs = Jobs::load(&config, &writer, &stores, &clock, mode != Mode::Forever).await?;
         let now = Moment::now();
         let mut assembler = Assembler::new(Arc::clone(&config), stores, position);
         if let Mode::UpTo(limit) = mode {
@@ -254,7 +254,8 @@ impl Session {
 
     /// Never in the middle of a source transaction larger than a batch: what was said of a store is committed with it.
     fn is_done(&self) -> bool {
-        if self.jobs.is_running() || self.writer.as_ref().is_none_or(Writer::is_open) {
+        let between = self.writer.as_ref().is_some_and(|writer| !writer.is_open());
+        if !between || self.jobs.is_running() {
             return false;
         }
         let caught_up = self.until.is_some_and(|until| self.assembler.has_reached(until));
@@ -295,6 +296,9 @@ impl Session {
     /// With nothing for us in what the source has written, the position moves on all the same: an idle shop must not
     /// keep WAL for the whole server.
     async fn move_idle(&mut self) -> Result<(), EngineError> {
+        if self.hold.is_some() {
+            return Ok(());
+        }
         let Some(position) = self.assembler.idle_position() else { return Ok(()) };
         let caught_up = self.until.is_some_and(|until| position >= until);
         if self.moved.elapsed() < IDLE_MOVE && !caught_up {

@@ -6,58 +6,34 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Duration, Utc};
 use chrono_tz::Tz;
 use rust_decimal::Decimal;
+use tillstream::apply::migrate;
 use tillstream::config::{Config, StockSource, TableKind};
 use tillstream::domain::TenantId;
 use tillstream::verify::{Difference, ReportTable, TenantResult, TenantScope, compare_tenant};
-use tokio_postgres::{Client, IsolationLevel, NoTls, Transaction};
+use tokio_postgres::{Client, IsolationLevel, Transaction};
 
+use crate::harness::TestDb;
 use crate::oracle::{Reports, Rows, Setting, Store};
-use crate::settings::default_config;
 use crate::workload::{CostLedger, Workload};
 
-/// A database of its own, with two connections; dropped by [`Place::close`].
+/// A database of its own, with two connections.
 struct Place {
-    url: String,
-    name: String,
+    db: TestDb,
     source: Client,
     target: Client,
 }
 
-async fn connect(url: &str, database: Option<&str>) -> Client {
-    let mut config: tokio_postgres::Config = url.parse().expect("a server url");
-    database.map(|d| config.dbname(d));
-    let (client, connection) = config.connect(NoTls).await.expect("a connection");
-    tokio::spawn(connection);
-    client
-}
-
 impl Place {
-    /// `None` where no server is named by TILLSTREAM_TEST_URL.
-    async fn open(name: &str) -> Option<Place> {
-        let url = std::env::var("TILLSTREAM_TEST_URL").ok()?;
-        let name = format!("{name}_{}", std::process::id());
-        let admin = connect(&url, None).await;
-        admin.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
-        let (source, target) = (connect(&url, Some(&name)).await, connect(&url, Some(&name)).await);
-        for migration in
-            [include_str!("../../sql/migrations/0001_reports.sql"), include_str!("../../sql/migrations/0002_state.sql")]
-        {
-            let sql = migration.replace("{reports}", "analytics").replace("{state}", "analytics_state");
-            target.batch_execute(&sql).await.unwrap();
-        }
-        Some(Place { url, name, source, target })
+    async fn open() -> Place {
+        let db = TestDb::new().await;
+        let (source, mut target) = (db.client().await, db.client().await);
+        migrate::migrate(&mut target, "analytics").await.unwrap();
+        Place { db, source, target }
     }
 
-    async fn close(self) {
-        let Place { url, name, source, target } = self;
-        drop((source, target));
-        let admin = connect(&url, None).await;
-        admin.batch_execute(&format!("DROP DATABASE {name} WITH (FORCE)")).await.unwrap();
+    fn config(&self) -> Config {
+        Config::load(&self.db.daemon_toml("")).unwrap()
     }
-}
-
-async fn create_store(client: &Client, schema: &str) {
-    client.batch_execute(&include_str!("pos.sql").replace("{schema}", schema)).await.unwrap();
 }
 
 fn scope(name: &str, zone: Tz, now: DateTime<Utc>, by_movements: bool) -> TenantScope {
@@ -147,12 +123,9 @@ struct Prepared {
 const SCHEMA: &str = "tenant_o'clock";
 
 async fn prepare(seed: u64, zone: Tz, by_movements: bool, steps: usize, writers: u64) -> Option<Prepared> {
-    let Some(mut place) = Place::open(&format!("verify_{seed}_{by_movements}_{writers}")).await else {
-        eprintln!("skipped: TILLSTREAM_TEST_URL names no server");
-        return None;
-    };
-    let (cfg, now) = (default_config(), Utc::now());
-    create_store(&place.source, &format!("\"{SCHEMA}\"")).await;
+    let mut place = Place::open().await;
+    let (cfg, now) = (place.config(), Utc::now());
+    place.db.create_store(SCHEMA).await;
     let scope = scope(SCHEMA, zone, now, by_movements);
     let costs = if writers == 1 {
         write_alone(seed, &mut place, zone, steps).await
@@ -188,7 +161,7 @@ async fn write_alone(seed: u64, place: &mut Place, zone: Tz, steps: usize) -> BT
 
 async fn write_together(seed: u64, place: &Place, zone: Tz, steps: usize, writers: u64) {
     let write = async |writer: u64| {
-        let mut client = connect(&place.url, Some(&place.name)).await;
+        let mut client = place.db.client().await;
         let mut workload = Workload::new(seed * 100 + writer, Utc::now(), zone);
         workload.populate(&mut client, SCHEMA).await.unwrap();
         for _ in 0..steps {
@@ -214,7 +187,6 @@ async fn agree(seed: u64, zone: Tz, by_movements: bool, steps: usize, writers: u
     let told = found.iter().take(20).map(|d| d.to_string()).collect::<Vec<_>>().join("\n");
     assert!(found.is_empty(), "seed {seed} {zone}: {} differences\n{told}", found.len());
     assert!(result.tables.values().all(|count| count.rows > 3), "seed {seed}: too little to compare: {result}");
-    place.close().await;
 }
 
 fn seeds(offset: u64) -> std::ops::Range<u64> {
@@ -292,7 +264,6 @@ async fn every_falsified_row_is_found() {
         assert_eq!(found.len(), 2, "a row missing and one too many: {found:?}");
         assert!(found.iter().any(|d| d.expected.is_none()) && found.iter().any(|d| d.found.is_none()), "{found:?}");
     }
-    place.close().await;
 }
 
 fn key(table: ReportTable) -> &'static str {
@@ -318,7 +289,6 @@ async fn history_and_flagged_dimensions_are_let_be() {
         INSERT INTO analytics.product VALUES ('tenant_other', 999999, 'not ours', '', '', true)";
     let (_, found) = differences_after(change, &mut place, &cfg, &scope).await;
     assert_eq!(found, vec![]);
-    place.close().await;
 }
 
 /// A store without any optional table is read as if they were empty, and so is a POS without them.
@@ -337,5 +307,4 @@ async fn optional_tables_may_be_missing() {
     scope.has = TableKind::ALL.into();
     let (_, of_pos) = differences_after("", &mut place, &cfg, &scope).await;
     assert_eq!(of_store, of_pos);
-    place.close().await;
 }

@@ -8,12 +8,8 @@ use crate::harness::TestDb;
 #[tokio::test]
 async fn the_view_reads_the_report_tables() {
     let db = TestDb::new().await;
-    let client = db.client().await;
-    let tables = include_str!("../../sql/migrations/0001_reports.sql");
-    client
-        .batch_execute(&tables.replace("{reports}", "analytics").replace("{state}", "analytics_state"))
-        .await
-        .unwrap();
+    let mut client = db.client().await;
+    tillstream::apply::migrate::migrate(&mut client, "analytics").await.unwrap();
     assert_eq!(view::query(&client, "analytics").await.unwrap(), view::Rows::default());
     client
         .batch_execute(

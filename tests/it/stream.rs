@@ -1,8 +1,4 @@
 //! The replication stream and the exported snapshot against a real server.
-//!
-//! TILLSTREAM_TEST_URL names one with `wal_level = logical` and a superuser without a password, such as
-//! `postgresql://postgres@localhost:5432/postgres`.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,7 +14,7 @@ use tokio_postgres::{Client, NoTls, config::Host};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn server() -> tokio_postgres::Config {
-    std::env::var("TILLSTREAM_TEST_URL").expect("TILLSTREAM_TEST_URL").parse().unwrap()
+    crate::harness::server().url("postgres").parse().unwrap()
 }
 
 async fn connect() -> Client {
