@@ -17,6 +17,7 @@ pub mod jobs;
 pub mod position;
 pub mod prepare;
 pub mod session;
+mod steps;
 pub mod stores;
 
 use std::sync::Arc;
