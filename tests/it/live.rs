@@ -208,7 +208,7 @@ pub async fn compare(
     same(required, &found, &format!("{context} {schema} inventory_snapshot"));
 }
 
-fn same(expected: &Rows, found: &Rows, context: &str) {
+pub fn same(expected: &Rows, found: &Rows, context: &str) {
     let missing: Vec<_> = expected.iter().filter(|row| !found.contains(row)).take(5).collect();
     let extra: Vec<_> = found.iter().filter(|row| !expected.contains(row)).take(5).collect();
     assert!(

@@ -15,7 +15,7 @@ use tokio_postgres::Client;
 use super::calendar::{Calendar, Due};
 use super::engine::{Engine, Hands};
 use crate::harness::{TestDb, tillstream, wait_until};
-use crate::live::{compare, kept_costs, rows_of, seeds};
+use crate::live::{compare, kept_costs, rows_of, same, seeds};
 use crate::oracle::Rows;
 use crate::workload::Workload;
 
@@ -47,8 +47,12 @@ pub struct World {
     /// Workloads so far: each has a seed of its own.
     workloads: u64,
     /// Rows of days that are over, by table, store and day.
-    history: BTreeMap<(&'static str, &'static str, NaiveDate), Rows>,
+    history: History,
+    /// Rows as they were when the clock moved on, nothing having happened since: history if their day is over.
+    noted: History,
 }
+
+type History = BTreeMap<(&'static str, &'static str, NaiveDate), Rows>;
 
 impl World {
     /// The stores with some trade behind them, copied as of `start`.
@@ -74,6 +78,7 @@ impl World {
             seed,
             workloads: 0,
             history: BTreeMap::new(),
+            noted: BTreeMap::new(),
         };
         for (schema, _) in STORES {
             world.trade(schema, 60, true).await;
@@ -191,8 +196,11 @@ impl World {
                 for day in days {
                     let rows = rows_of(&self.client, schema, table, &format!("{column} = '{day}'")).await;
                     let rows = sorted(rows);
-                    let before = self.history.entry((table, schema, day)).or_insert_with(|| rows.clone());
-                    assert!(*before == rows, "seed {} {schema} {table} of {day} changed later", self.seed);
+                    let key = (table, schema, day);
+                    for before in [self.noted.get(&key), self.history.get(&key)].into_iter().flatten() {
+                        same(before, &rows, &format!("{} {schema} {table} of {day} changed later", self.context()));
+                    }
+                    self.history.insert(key, rows);
                 }
             }
         }
@@ -210,19 +218,10 @@ impl World {
             {
                 if note {
                     let rows = rows_of(&self.client, schema, table, &format!("{column} = '{today}'")).await;
-                    self.history.insert((table, schema, today), sorted(rows));
+                    self.noted.insert((table, schema, today), sorted(rows));
                 }
             }
         }
-    }
-
-    /// Today's rows may still change: the day goes on.
-    fn forget_today(&mut self) {
-        let now = self.now;
-        let today = |schema: &str| {
-            STORES.into_iter().find(|(s, _)| *s == schema).map(|(_, zone)| now.with_timezone(&zone).date_naive())
-        };
-        self.history.retain(|(_, schema, day), _| today(schema).is_some_and(|today| *day < today));
     }
 }
 
@@ -244,10 +243,16 @@ async fn live_through(seed: u64) {
     let (mut stops, mut kills, mut steps) = (0, 0, 0);
     while world.now < end {
         steps += 1;
+        if world.engine.is_some() && world.rng.random_bool(0.7) {
+            world.settle().await;
+            world.check_history().await;
+        }
         // What happens while the clock stands.
         for (schema, _) in STORES {
             let count = world.rng.random_range(0..6);
             if count > 0 {
+                // Before the roll it may be written to the day that is over.
+                world.noted.clear();
                 world.trade(schema, count, false).await;
             }
         }
@@ -268,9 +273,6 @@ async fn live_through(seed: u64) {
             world.settle().await;
             world.check_history().await;
             world.note_today().await;
-        } else {
-            // Trade of today may come before or after the roll: either is right.
-            world.forget_today();
         }
         // The clock moves on, to a due time more often than chance would have it.
         let next = world.calendar.next(world.now).unwrap();

@@ -89,15 +89,12 @@ async fn drifted_sums_are_found_counted_and_put_right_by_the_job_that_recomputes
         let sql = format!("UPDATE analytics_state.{table} SET {change} WHERE {}", one(table, &condition));
         assert_eq!(world.client.execute(&sql, &[]).await.unwrap(), 1, "{sql}");
     }
-    // And report rows that are not those of their sums, which are right.
-    for sql in [
-        format!("DELETE FROM analytics.product_performance WHERE ctid = (SELECT max(ctid) FROM analytics.product_performance
-                 WHERE tenant = 'tenant_berlin' AND date = {today})"),
-        "INSERT INTO analytics.customer_analytics SELECT (r).* FROM (SELECT jsonb_populate_record(r, '{\"customer_id\": 999999}') r
-         FROM analytics.customer_analytics r WHERE tenant = 'tenant_berlin' LIMIT 1) x".to_string(),
-    ] {
-        assert_eq!(world.client.execute(&sql, &[]).await.unwrap(), 1, "{sql}");
-    }
+    // And a report row that is not that of its sums, which are right.
+    let sql = format!(
+        "DELETE FROM analytics.product_performance WHERE ctid = (SELECT max(ctid) FROM analytics.product_performance \
+         WHERE tenant = 'tenant_berlin' AND date = {today})"
+    );
+    assert_eq!(world.client.execute(&sql, &[]).await.unwrap(), 1, "{sql}");
     // 23:50, midnight, 00:30, 01:00 and 02:00 in Berlin.
     for time in ["06T21:50", "06T22:00", "06T22:30", "06T23:00", "07T00:00"] {
         world.set_clock(at(&format!("2026-06-{time}:00Z")));
@@ -110,8 +107,7 @@ async fn drifted_sums_are_found_counted_and_put_right_by_the_job_that_recomputes
         "tenant_berlin inventory_snapshot 1",
         "tenant_berlin daily_sales 1",
         "tenant_berlin product_performance 1",
-        // One customer's sums, and the row of a customer who does not exist.
-        "tenant_berlin customer_analytics 2",
+        "tenant_berlin customer_analytics 1",
     ];
     assert_eq!(drifted, expected);
     world.check().await;
@@ -140,6 +136,7 @@ async fn a_roll_cut_short_before_nights_that_are_missed_leaves_no_false_history(
         world.engine.take().unwrap().abort().await;
         locker.batch_execute("ROLLBACK").await.unwrap();
     }
+    world.done = world.ran().await;
     world.set_clock(at("2026-06-13T12:00:00Z"));
     world.start().await;
     world.settle().await;
