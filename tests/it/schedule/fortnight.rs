@@ -131,6 +131,24 @@ impl World {
         assert_eq!(self.ran().await, self.done, "{}", self.context());
     }
 
+    /// Takes note of what was run of all that was due by now, the engine having ended before it was done with it.
+    async fn absorb(&mut self) {
+        wait_until("the writer's session is gone", PATIENCE, async || {
+            let query = "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database \
+                         WHERE d.datname = current_database() AND l.locktype = 'advisory'";
+            self.client.query_one(query, &[]).await.unwrap().get::<_, i64>(0) == 0
+        })
+        .await;
+        let due: BTreeSet<Due> = self.calendar.due(self.now, &self.done).into_iter().collect();
+        let ran = self.ran().await;
+        assert!(
+            self.done.is_subset(&ran) && ran.difference(&self.done).all(|run| due.contains(run)),
+            "{}",
+            self.context()
+        );
+        self.done = ran;
+    }
+
     /// Everything committed so far is in the reports.
     pub async fn caught_up(&self) {
         let engine = self.engine.as_ref().expect("an engine");
@@ -163,6 +181,7 @@ impl World {
             self.ran().await;
         }
         engine.abort().await;
+        self.absorb().await;
     }
 
     /// All rows of every store against the oracle, and against `verify` beside the engine.
@@ -260,10 +279,12 @@ async fn live_through(seed: u64) {
         match world.rng.random_range(0..100) {
             0..15 if up => {
                 world.engine.take().unwrap().stop().await;
+                world.absorb().await;
                 stops += 1;
             }
             15..25 if up => {
                 world.engine.take().unwrap().abort().await;
+                world.absorb().await;
                 kills += 1;
             }
             _ if !up && world.rng.random_bool(0.6) => world.start().await,
