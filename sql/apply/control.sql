@@ -20,7 +20,7 @@ SELECT state, answer FROM {state}.request WHERE id = $1
 DELETE FROM {state}.request WHERE id = $1 OR requested_at < now() - interval '1 day'
 
 -- name: fail_taken_requests
-UPDATE {state}.request SET state = 'failed', answer = '{"error": "the daemon was restarted before it was done"}' WHERE state = 'taken'
+UPDATE {state}.request SET state = 'failed', answer = '{"error": "the daemon was restarted before it was done", "cut": true}' WHERE state = 'taken'
 
 -- name: set_tenant_state
 UPDATE {reports}.tenant SET state = $2, message = $3, updated_at = now()

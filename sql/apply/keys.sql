@@ -30,13 +30,22 @@ SELECT c.tenant_id, c.customer_id FROM {state}.customer_total c WHERE c.tenant_i
 UNION SELECT $1, r.customer_id FROM {reports}.customer_analytics r JOIN {state}.tenant t ON t.tenant = r.tenant
       WHERE t.id = $1 AND r.period_end = t.today
 
--- A part of them: those after customer $2 up to customer $3 (roll_batch_end says where a part ends).
+-- A part of them: those after customer $2 up to customer $3 (customers_end says where a part ends).
 -- name: some_customer_analytics
 SELECT c.tenant_id, c.customer_id FROM {state}.customer_total c
 WHERE c.tenant_id = $1 AND c.customer_id > $2 AND c.customer_id <= $3
+UNION SELECT $1, r.customer_id FROM {reports}.customer_analytics r JOIN {state}.tenant t ON t.tenant = r.tenant
+      WHERE t.id = $1 AND r.customer_id > $2 AND r.customer_id <= $3 AND r.period_end = t.today
 
 -- Every active product, and every product that has a row today.
 -- name: all_inventory
 SELECT p.tenant_id, p.id FROM {state}.product p WHERE p.tenant_id = $1 AND p.is_active
 UNION SELECT $1, r.product_id FROM {reports}.inventory_snapshot r JOIN {state}.tenant t ON t.tenant = r.tenant
       WHERE t.id = $1 AND r.date = t.today
+
+-- A part of them: those after product $2 up to product $3 (products_end says where a part ends).
+-- name: some_inventory
+SELECT $1::integer, p.product_id FROM {reports}.product p JOIN {state}.tenant t ON t.tenant = p.tenant
+WHERE t.id = $1 AND p.is_active AND p.deleted_at IS NULL AND p.product_id > $2 AND p.product_id <= $3
+UNION SELECT $1, r.product_id FROM {reports}.inventory_snapshot r JOIN {state}.tenant t ON t.tenant = r.tenant
+      WHERE t.id = $1 AND r.date = t.today AND r.product_id > $2 AND r.product_id <= $3

@@ -22,6 +22,7 @@ CREATE TABLE {state}.tenant (
   definitions  text NOT NULL,            -- what its facts were read by; another value means: copy again
   horizon      date NOT NULL,            -- no report row is dated before it
   today        date NOT NULL,            -- the local day its live rows carry
+  days_left    date[] NOT NULL DEFAULT '{}', -- earlier such days that some live rows are still at: a roll is under way
   floor_lsn    pg_lsn NOT NULL           -- its changes up to here are in already: skip them when they come again
 );
 

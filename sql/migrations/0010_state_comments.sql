@@ -74,6 +74,7 @@ BEGIN
       ('tenant', 'definitions', 'By what definitions its facts were read'),
       ('tenant', 'horizon', 'No report row is dated before it'),
       ('tenant', 'today', 'The local day that its live rows carry'),
+      ('tenant', 'days_left', 'Earlier such days that some live rows are still at: a roll is under way'),
       ('tenant', 'floor_lsn', 'Its changes up to here came with its copy'),
       ('settings', 'window_days', 'Days before the period''s end that count'),
       ('settings', 'recency_days', 'Most days since the last purchase for scores 5, 4, 3, 2'),

@@ -169,6 +169,20 @@ fresh AS MATERIALIZED (
 )
 SELECT count(*) AS changed FROM totals
 
+-- Products of tenant $1 whose stock is not that of the facts. Reads only, as differing_customers does.
+-- name: differing_stock
+WITH fresh AS (
+  SELECT s.product_id, sum(s.on_hand) AS on_hand, sum(s.reserved) AS reserved
+  FROM (SELECT m.product_id, m.quantity AS on_hand, 0 AS reserved
+        FROM {state}.stock_movement b, unnest(b.products, b.quantities) m(product_id, quantity) WHERE b.tenant_id = $1
+        UNION ALL SELECT product_id, quantity, 0 FROM {state}.batch WHERE tenant_id = $1
+        UNION ALL SELECT product_id, 0, quantity FROM {state}.reservation WHERE tenant_id = $1) s
+  GROUP BY 1
+)
+SELECT product_id FROM fresh f FULL JOIN (SELECT * FROM {state}.stock WHERE tenant_id = $1) k USING (product_id)
+WHERE (coalesce(f.on_hand, 0), coalesce(f.reserved, 0)) <> (coalesce(k.on_hand, 0), coalesce(k.reserved, 0))
+ORDER BY product_id
+
 -- name: recompute_stock
 WITH fresh AS (
   SELECT s.product_id, sum(s.on_hand) AS on_hand, sum(s.reserved) AS reserved

@@ -1,13 +1,13 @@
 -- The live customer rows of a tenant move on from an old day to the day that {state}.tenant says is today, a batch of
--- customers at a time: roll_batch_end, roll_unchanged, roll_changed, roll_leave, commit. Between two batches the stream goes on; a customer it touches gets today's row from it,
--- and only loses the old one here. Any batch may be run again.
+-- customers at a time: customers_end, roll_unchanged, roll_changed, roll_leave, commit. Between two batches the stream goes on; a
+-- customer it touches gets today's row from it, and only loses the old one here. Any batch may be run again.
 --
 -- Overnight a row's figures change only where a day left the window or came into it. Everybody else's row is rewritten
 -- from itself: new period, recency, and the scores that follow.
 
--- The last of the next $3 customers of tenant $1 after customer $2; null: none is left.
--- name: roll_batch_end
-SELECT max(customer_id) AS last FROM (
+-- The last of the next $3 customers of tenant $1 after customer $2, and how many they are.
+-- name: customers_end
+SELECT max(customer_id) AS last, count(*) AS found FROM (
   SELECT c.customer_id FROM {state}.customer_total c WHERE c.tenant_id = $1 AND c.customer_id > $2
   ORDER BY c.customer_id LIMIT $3) c
 
@@ -80,13 +80,14 @@ WITH k AS MATERIALIZED (
 )
 SELECT count(*) AS changed FROM put
 
--- What is left of day $2 in the batch, unless it is kept: tenant $1, day $2, customers after $3 up to $4.
+-- What is left of earlier days in the batch, unless it is kept: tenant $1, days $2, customers after $3 up to $4.
 -- name: roll_leave
 WITH gone AS (
   DELETE FROM {reports}.customer_analytics r USING {state}.customer_total c, {state}.tenant t
-  WHERE t.id = $1 AND t.today <> $2 AND c.tenant_id = $1 AND c.customer_id > $3 AND c.customer_id <= $4
-    AND r.tenant = t.tenant AND r.customer_id = c.customer_id AND r.period_end = $2
-    AND NOT EXISTS (SELECT FROM {state}.kept_period k WHERE k.tenant_id = $1 AND k.period_end = $2)
+  WHERE t.id = $1 AND c.tenant_id = $1 AND c.customer_id > $3 AND c.customer_id <= $4
+    AND r.tenant = t.tenant AND r.customer_id = c.customer_id AND r.period_end = ANY ($2::date[])
+    AND r.period_end <> t.today
+    AND NOT EXISTS (SELECT FROM {state}.kept_period k WHERE k.tenant_id = $1 AND k.period_end = r.period_end)
   RETURNING 1
 )
 SELECT count(*) AS changed FROM gone

@@ -5,14 +5,19 @@ INSERT INTO {state}.tenant AS t (tenant, time_zone, stock_source, definitions, h
 VALUES ($1, $2, $3, $4, $5, $6, $7)
 ON CONFLICT (tenant) DO UPDATE SET time_zone = excluded.time_zone, stock_source = excluded.stock_source,
   definitions = excluded.definitions, horizon = greatest(t.horizon, excluded.horizon), today = excluded.today,
-  floor_lsn = excluded.floor_lsn
+  days_left = '{}', floor_lsn = excluded.floor_lsn
 RETURNING id
 
 -- name: clear_facts
 WITH a AS (DELETE FROM {state}.sale WHERE tenant_id = $1), b AS (DELETE FROM {state}.stock_movement WHERE tenant_id = $1),
      c AS (DELETE FROM {state}.batch WHERE tenant_id = $1), d AS (DELETE FROM {state}.reservation WHERE tenant_id = $1),
      e AS (DELETE FROM {state}.credit_payment WHERE tenant_id = $1), f AS (DELETE FROM {state}.session WHERE tenant_id = $1),
-     i AS (DELETE FROM {state}.product WHERE tenant_id = $1), g AS (DELETE FROM {state}.pricing WHERE tenant_id = $1), h AS (DELETE FROM {state}.stock_limits WHERE tenant_id = $1)
+     j AS (DELETE FROM {state}.product WHERE tenant_id = $1),
+     g AS (DELETE FROM {state}.pricing WHERE tenant_id = $1), h AS (DELETE FROM {state}.stock_limits WHERE tenant_id = $1),
+     -- Live rows of the day that was today when the store was last copied.
+     i AS (DELETE FROM {reports}.customer_analytics r USING {state}.tenant t
+           WHERE t.id = $1 AND r.tenant = t.tenant AND r.period_end <> t.today
+             AND NOT EXISTS (SELECT FROM {state}.kept_period k WHERE k.tenant_id = $1 AND k.period_end = r.period_end))
 DELETE FROM {state}.customer WHERE tenant_id = $1
 
 -- name: synchronize_tenant
@@ -20,7 +25,13 @@ UPDATE {reports}.tenant SET state = 'live', message = NULL, synchronized_at = $2
 
 -- The live rows of tenant $1 are dated $2 from now on; roll.sql moves them.
 -- name: begin_day
-UPDATE {state}.tenant SET today = $2 WHERE id = $1
+UPDATE {state}.tenant SET today = $2,
+  days_left = CASE WHEN today = $2 THEN days_left ELSE array_append(array_remove(days_left, $2), today) END
+WHERE id = $1 RETURNING days_left
+
+-- All live rows of tenant $1 are dated today.
+-- name: end_day
+UPDATE {state}.tenant SET days_left = '{}' WHERE id = $1
 
 -- name: show_dimension_products
 WITH gone AS (

@@ -24,7 +24,7 @@ const SHOW: &str = include_str!("../../sql/apply/show.sql");
 const KEYS: &str = include_str!("../../sql/apply/keys.sql");
 
 /// (statement of show.sql, key query of keys.sql, name of the two together)
-const SHOWN: [(&str, &str, &str); 9] = [
+const SHOWN: [(&str, &str, &str); 10] = [
     ("show_daily_sales", "batch_daily_sales", "show_daily_sales"),
     ("show_product_performance", "batch_product_performance", "show_product_performance"),
     ("show_customer_analytics", "batch_customer_analytics", "show_customer_analytics"),
@@ -34,6 +34,7 @@ const SHOWN: [(&str, &str, &str); 9] = [
     ("show_customer_analytics", "all_customer_analytics", "show_all_customer_analytics"),
     ("show_customer_analytics", "some_customer_analytics", "show_some_customer_analytics"),
     ("show_inventory", "all_inventory", "show_all_inventory"),
+    ("show_inventory", "some_inventory", "show_some_inventory"),
 ];
 
 /// Fills in the two schema names.

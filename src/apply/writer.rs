@@ -167,28 +167,6 @@ impl Writer {
         self.apply(Batch { steps: Vec::new(), continued: false, end: Some(End { lsn, committed_at: None }) }).await
     }
 
-    /// Sums and report rows of some local days of a tenant again from its base facts, with its live customer rows and
-    /// today's inventory. Comes back: how many report rows differed.
-    ///
-    /// # Errors
-    /// As [`Writer::apply`].
-    pub async fn recalculate(&mut self, id: TenantId, from: BusinessDay, to: BusinessDay) -> Result<i64, ApplyError> {
-        let (transaction, sql) = self.bulk().await?;
-        for statement in ["recompute_product_days", "recompute_daily"] {
-            transaction.query(sql.text(statement), &[&id.0, &from, &to]).await?;
-        }
-        transaction.query(sql.text("recompute_stock"), &[&id.0]).await?;
-        let found = transaction.query(sql.text("differing_customers"), &[&id.0]).await?;
-        let customers = found.iter().map(|row| row.try_get(0)).collect::<Result<Vec<i64>, _>>()?;
-        if !customers.is_empty() {
-            transaction.query(sql.text("recompute_customers"), &[&id.0, &customers]).await?;
-            transaction.query(sql.text("recompute_daily"), &[&id.0, &from, &to]).await?;
-        }
-        let changed = super::copy::show(&transaction, sql, id.0, from, to).await?;
-        transaction.commit().await?;
-        Ok(changed)
-    }
-
     /// All sums and report rows of a tenant, from its base facts, from scratch. Comes back: how many report rows differed.
     ///
     /// # Errors

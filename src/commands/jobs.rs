@@ -6,8 +6,8 @@ use chrono::Utc;
 use serde_json::{Value, json};
 use tokio_postgres::Client;
 
-use super::Outcome;
 use super::request::ask;
+use super::{Outcome, say, tell};
 use crate::cli::{JobRunArgs, JobsAction, JobsArgs};
 use crate::config::Config;
 use crate::domain::Instant;
@@ -25,9 +25,9 @@ pub async fn run(config: Config, args: JobsArgs) -> anyhow::Result<Outcome> {
             crate::apply::migrate::require_latest(&target, &config.target.schema).await?;
             let jobs = list(&config, &target).await?;
             if args.json {
-                println!("{}", Value::Array(jobs));
+                say(Value::Array(jobs))?;
             } else {
-                print!("{}", table(&jobs));
+                say(table(&jobs).trim_end())?;
             }
             Ok(Outcome::Done)
         }
@@ -36,20 +36,16 @@ pub async fn run(config: Config, args: JobsArgs) -> anyhow::Result<Outcome> {
 
 async fn run_one(config: Arc<Config>, args: &JobRunArgs) -> anyhow::Result<Outcome> {
     let at = args.at.map(|at| at.with_timezone(&Utc).to_rfc3339());
-    let answer = ask(&config, "job", json!({ "job": args.name, "tenant": args.tenant, "at": at })).await?;
+    let answer = ask(&config, "job", json!({ "job": args.name, "tenant": args.tenant, "at": at }), !args.json).await?;
     if args.json {
-        println!("{answer}");
+        tell(answer);
         return Ok(Outcome::Done);
     }
     for run in answer.get("runs").and_then(Value::as_array).into_iter().flatten() {
         let number = |key: &str| run.get(key).and_then(Value::as_i64).unwrap_or_default();
         let tenant = run.get("tenant").and_then(Value::as_str).unwrap_or_default();
-        println!(
-            "{} {tenant}: {} rows changed, {} had drifted",
-            args.name,
-            number("rows_changed"),
-            number("rows_drifted")
-        );
+        let (changed, drifted) = (number("rows_changed"), number("rows_drifted"));
+        tell(format!("{} {tenant}: {changed} rows changed, {drifted} had drifted", args.name));
     }
     Ok(Outcome::Done)
 }
@@ -60,9 +56,10 @@ async fn run_one(config: Arc<Config>, args: &JobRunArgs) -> anyhow::Result<Outco
 /// What the server says.
 pub async fn list(config: &Config, target: &Client) -> anyhow::Result<Vec<Value>> {
     let query = format!(
-        "SELECT t.tenant, t.time_zone, r.job, r.due, r.finished, r.rows_changed, r.rows_drifted, r.error, r.state \
-         FROM {0}.tenant t LEFT JOIN {0}.job_runs r ON r.tenant = t.tenant AND NOT r.requested \
-         WHERE t.state = 'live' ORDER BY t.tenant",
+        "SELECT t.tenant, t.time_zone, r.job, r.due, r.finished, r.rows_changed, r.rows_drifted, r.error, r.state, \
+                r.requested \
+         FROM {0}.tenant t LEFT JOIN {0}.job_runs r ON r.tenant = t.tenant \
+         WHERE t.state = 'live' ORDER BY t.tenant, r.started DESC",
         ident(&config.target.schema)
     );
     let rows = target.query(&query, &[]).await?;
@@ -95,6 +92,7 @@ pub async fn list(config: &Config, target: &Client) -> anyhow::Result<Vec<Value>
                 entry.insert("rows_drifted".into(), json!(row.try_get::<_, Option<i64>>(6)?));
                 entry.insert("error".into(), json!(row.try_get::<_, Option<String>>(7)?));
                 entry.insert("state".into(), json!(row.try_get::<_, Option<String>>(8)?));
+                entry.insert("requested".into(), json!(row.try_get::<_, Option<bool>>(9)?));
             }
             jobs.push(entry);
         }

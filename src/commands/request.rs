@@ -7,6 +7,7 @@ use anyhow::{Context, bail};
 use serde_json::Value;
 use tokio_postgres::Client;
 
+use super::tell;
 use crate::apply::{Statements, Writer};
 use crate::config::Config;
 use crate::engine::prepare::statements;
@@ -18,6 +19,8 @@ const LOOK: Duration = Duration::from_millis(20);
 const LOOKS_FOR_DAEMON: u32 = 50;
 /// So long nobody may hold the writer's lock, such as between two daemons, before nobody will answer.
 const NOBODY: Duration = Duration::from_secs(5);
+/// How often a request is made again whose daemon ended before it was done.
+const TRIES: u32 = 5;
 
 /// The running daemon, seen from a command.
 pub struct Daemon {
@@ -25,6 +28,13 @@ pub struct Daemon {
     sql: Statements,
     pub source: Client,
     config: Arc<Config>,
+}
+
+/// What became of a request.
+enum Answer {
+    Done(Value),
+    /// The daemon ended before it was done.
+    Cut(&'static str),
 }
 
 impl Daemon {
@@ -59,9 +69,17 @@ impl Daemon {
     /// # Errors
     /// What the daemon says against it, or that it is gone.
     pub async fn ask(&mut self, kind: &str, arguments: Value) -> anyhow::Result<Value> {
-        let id: i64 = self.target.query_one(self.sql.text("ask"), &[&kind, &arguments]).await?.try_get(0)?;
+        match self.try_ask(kind, &arguments, false).await? {
+            Answer::Done(answer) => Ok(answer),
+            Answer::Cut(why) => bail!("{why}; run the command again"),
+        }
+    }
+
+    /// `aloud`: says on stdout how far it is.
+    async fn try_ask(&mut self, kind: &str, arguments: &Value, aloud: bool) -> anyhow::Result<Answer> {
+        let id: i64 = self.target.query_one(self.sql.text("ask"), &[&kind, arguments]).await?.try_get(0)?;
         self.sql.prepare(&self.target, &["read_answer"]).await?;
-        let (mut looks, mut held) = (0_u32, Instant::now());
+        let (mut looks, mut held, mut told) = (0_u32, Instant::now(), None);
         loop {
             looks = looks.wrapping_add(1);
             if looks.is_multiple_of(LOOKS_FOR_DAEMON) {
@@ -69,36 +87,58 @@ impl Daemon {
                     held = Instant::now();
                 } else if held.elapsed() > NOBODY {
                     self.target.execute(self.sql.text("forget_request"), &[&id]).await?;
-                    bail!("the daemon ended before it answered; run the command again");
+                    return Ok(Answer::Cut("the daemon ended before it answered"));
                 }
             }
             let rows = self.sql.query(&self.target, "read_answer", &[&id]).await?;
             let row = rows.first().context("the request is gone")?;
             let (state, answer): (String, Option<Value>) = (row.try_get(0)?, row.try_get(1)?);
-            match state.as_str() {
-                "new" | "taken" => tokio::time::sleep(LOOK).await,
-                _ => {
-                    self.target.execute(self.sql.text("forget_request"), &[&id]).await?;
-                    let answer = answer.unwrap_or_default();
-                    if state == "failed" {
-                        let error = answer.get("error").and_then(Value::as_str).unwrap_or("no reason given");
-                        bail!("the daemon refuses: {error}");
+            if matches!(state.as_str(), "new" | "taken") {
+                if aloud && answer != told {
+                    if let Some(progress) = answer.as_ref().and_then(|a| a.get("progress")).and_then(Value::as_str) {
+                        tell(progress);
                     }
-                    return Ok(answer);
+                    told = answer;
                 }
+                tokio::time::sleep(LOOK).await;
+                continue;
             }
+            self.target.execute(self.sql.text("forget_request"), &[&id]).await?;
+            let answer = answer.unwrap_or_default();
+            if state != "failed" {
+                return Ok(Answer::Done(answer));
+            }
+            if answer.get("cut").is_some() {
+                return Ok(Answer::Cut("the daemon was restarted before it was done"));
+            }
+            let error = answer.get("error").and_then(Value::as_str).unwrap_or("no reason given");
+            bail!("the daemon refuses: {error}");
         }
     }
 }
 
-/// Has it done by the running daemon; where none runs, by one that runs here just for it.
+/// Has it done by the running daemon; where none runs, by one that runs here just for it. Done in part and asked again
+/// where a daemon ends meanwhile, so only for what may be done twice. `aloud`: says on stdout how far it is.
 ///
 /// # Errors
 /// As [`Daemon::ask`].
-pub async fn ask(config: &Arc<Config>, kind: &str, arguments: Value) -> anyhow::Result<Value> {
-    if let Some(mut daemon) = Daemon::find(config).await? {
-        return daemon.ask(kind, arguments).await;
+pub async fn ask(config: &Arc<Config>, kind: &str, arguments: Value, aloud: bool) -> anyhow::Result<Value> {
+    let mut why = "";
+    for _ in 0..TRIES {
+        let answer = match Daemon::find(config).await? {
+            Some(mut daemon) => daemon.try_ask(kind, &arguments, aloud).await?,
+            None => here(config, kind, &arguments, aloud).await?,
+        };
+        match answer {
+            Answer::Done(answer) => return Ok(answer),
+            Answer::Cut(reason) => why = reason,
+        }
     }
+    bail!("{why}, {TRIES} times; its log says more")
+}
+
+/// By an engine of our own, which stands by where somebody else's is quicker.
+async fn here(config: &Arc<Config>, kind: &str, arguments: &Value, aloud: bool) -> anyhow::Result<Answer> {
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let progress = Progress::default();
     let running =
@@ -110,7 +150,7 @@ pub async fn ask(config: &Arc<Config>, kind: &str, arguments: Value) -> anyhow::
         daemon = Daemon::find(config).await?;
     }
     let answer = match &mut daemon {
-        Some(daemon) => daemon.ask(kind, arguments).await,
+        Some(daemon) => daemon.try_ask(kind, arguments, aloud).await,
         None => Err(anyhow::anyhow!("the reports could not be written")),
     };
     stop.send_replace(true);

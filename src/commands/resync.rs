@@ -18,7 +18,7 @@ use crate::sql::{ident, literal};
 pub async fn run(config: Config, args: &ResyncArgs) -> anyhow::Result<Outcome> {
     let config = Arc::new(config);
     if Daemon::find(&config).await?.is_some() {
-        ask(&config, "resync", json!({ "tenant": args.tenant })).await?;
+        ask(&config, "resync", json!({ "tenant": args.tenant }), false).await?;
         println!("copying again; tillstream status shows how far it is");
         return Ok(Outcome::Done);
     }

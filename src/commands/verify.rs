@@ -43,7 +43,7 @@ pub async fn run(config: Config, args: &VerifyArgs) -> anyhow::Result<Outcome> {
     let (mut found, mut repaired) = (compare(&config, args, true).await?, false);
     let differed = found.differences > 0;
     if differed && args.repair {
-        ask(&config, "rebuild", json!({ "tenant": args.tenant })).await.context("repairing")?;
+        ask(&config, "rebuild", json!({ "tenant": args.tenant }), false).await.context("repairing")?;
         let quiet = VerifyArgs { json: true, ..args.clone() };
         let after = compare(&config, &quiet, false).await?;
         repaired = after.differences == 0;

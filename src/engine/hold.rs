@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 use tokio_postgres::Client;
 
 use super::error::EngineError;
+use super::jobs::Task;
 use super::session::Session;
 use crate::apply::Writer;
 use crate::domain::TenantId;
 use crate::lsn::Lsn;
-use crate::schedule::Job;
 
 /// A hold that is not released lasts no longer than this.
 const LONGEST: Duration = Duration::from_secs(20);
@@ -22,6 +22,8 @@ const LONGEST: Duration = Duration::from_secs(20);
 /// The reports are held, or on their way to where they are to be held.
 pub struct Hold {
     limit: Lsn,
+    /// The run in progress has ended and nothing beyond the limit is taken any more; until then the stream goes on.
+    begun: bool,
     /// Who waits for the answer; `None`: it was given.
     request: Option<i64>,
     since: Moment,
@@ -57,8 +59,8 @@ impl Session {
                     self.release()?;
                     self.answer(id, Ok(json!({}))).await?;
                 }
-                "job" => {
-                    if let Err(message) = self.ask_job(id, &arguments) {
+                "job" | "recalculate" => {
+                    if let Err(message) = self.ask_runs(id, &kind, &arguments) {
                         self.answer(id, Err(message)).await?;
                     }
                 }
@@ -72,8 +74,8 @@ impl Session {
     }
 
     fn begin_hold(&mut self, limit: Lsn, export: bool, request: i64) -> Result<(), EngineError> {
-        self.assembler.set_limit(Some(limit), Moment::now())?;
-        self.hold = Some(Hold { limit, request: Some(request), since: Moment::now(), export, snapshot: None });
+        self.hold =
+            Some(Hold { limit, begun: false, request: Some(request), since: Moment::now(), export, snapshot: None });
         Ok(())
     }
 
@@ -86,18 +88,25 @@ impl Session {
     /// Answers a hold that has got where it was to get; ends one that was forgotten.
     pub(super) async fn advance_hold(&mut self) -> Result<(), EngineError> {
         let Some(hold) = &mut self.hold else { return Ok(()) };
+        if !hold.begun {
+            if self.jobs.is_running() {
+                return Ok(());
+            }
+            (hold.begun, hold.since) = (true, Moment::now());
+            self.assembler.set_limit(Some(hold.limit), hold.since)?;
+        }
         if hold.since.elapsed() > LONGEST {
             tracing::warn!("a hold for verify was not released in time; going on");
-            let request = hold.request.take();
+            let waiting = hold.request;
             self.release()?;
-            return match request {
-                Some(request) => self.answer(request, Err("the hold took too long".into())).await,
+            return match waiting {
+                Some(request) => self.answer(request, Ok(json!({ "snapshot": null }))).await,
                 None => Ok(()),
             };
         }
         let Some(request) = hold.request else { return Ok(()) };
         let open = self.writer.as_ref().is_none_or(Writer::is_open);
-        if open || self.jobs.is_running() || !self.assembler.has_reached(hold.limit) {
+        if open || !self.assembler.has_reached(hold.limit) {
             return Ok(());
         }
         hold.request = None;
@@ -127,6 +136,13 @@ impl Session {
         Ok(())
     }
 
+    /// Tells a command that waits how far it is.
+    pub(super) async fn tell(&self, id: i64, told: &Value) -> Result<(), EngineError> {
+        let Some(writer) = &self.writer else { return Ok(()) };
+        writer.client.execute(writer.sql.text("answer_request"), &[&id, &"taken", told]).await?;
+        Ok(())
+    }
+
     /// The stores that a command is about.
     fn named(&self, arguments: &Value) -> Result<Vec<(TenantId, String)>, String> {
         let tenant = arguments.get("tenant").and_then(Value::as_str);
@@ -145,9 +161,13 @@ impl Session {
         }
     }
 
-    fn ask_job(&mut self, request: i64, arguments: &Value) -> Result<(), String> {
+    fn ask_runs(&mut self, request: i64, kind: &str, arguments: &Value) -> Result<(), String> {
         let text = |key: &str| arguments.get(key).and_then(Value::as_str);
-        let job: Job = text("job").unwrap_or_default().parse().map_err(|e| format!("{e}"))?;
+        let day = |key: &str| text(key).and_then(|day| day.parse().ok()).ok_or("recalculate needs days");
+        let task = match kind {
+            "recalculate" => Task::Recalculate { from: day("from")?, to: day("to")? },
+            _ => Task::Job(text("job").unwrap_or_default().parse().map_err(|e| format!("{e}"))?),
+        };
         let at = match text("at") {
             Some(at) => at.parse().map_err(|_| format!("{at:?} is not a timestamp"))?,
             None => self.clock.now(),
@@ -157,7 +177,7 @@ impl Session {
         if tenants.is_empty() {
             return Err("the store is not live; tillstream status says why".to_string());
         }
-        self.jobs.ask(request, tenants, job, at);
+        self.jobs.ask(request, tenants, task, at);
         Ok(())
     }
 
@@ -171,17 +191,6 @@ impl Session {
                 for (id, name) in stores {
                     changed += writer.rebuild(id).await.map_err(|e| e.to_string())?;
                     tracing::info!(store = %name, "report rows rebuilt from the base facts");
-                }
-                Ok(json!({ "changed": changed }))
-            }
-            "recalculate" => {
-                let day = |key: &str| arguments.get(key).and_then(Value::as_str).and_then(|d| d.parse().ok());
-                let (Some(from), Some(to)) = (day("from"), day("to")) else {
-                    return Err("recalculate needs days".into());
-                };
-                let mut changed = 0;
-                for (id, _) in stores {
-                    changed += writer.recalculate(id, from, to).await.map_err(|e| e.to_string())?;
                 }
                 Ok(json!({ "changed": changed }))
             }

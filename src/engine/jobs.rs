@@ -1,28 +1,28 @@
-//! The timer loop: what is due by the calendar is run in steps, one at a time between two batches, by the same writer.
+//! The timer loop: what is due by the calendar and what commands ask for is run in steps, one at a time between two
+//! batches, by the same writer.
 //!
-//! A step is a transaction of bounded size, so the stream never waits for a whole job. One job runs at a time; its
-//! record is in `{state}.job_run`. A step that fails ends the run as failed: it is due again after a pause.
+//! A step is a transaction of bounded size, so the stream never waits for a whole run (what a step does: `steps.rs`).
+//! The record of a job's run is in `{state}.job_run`. A step that fails ends the run as failed: it is due again after a
+//! pause.
 
 use std::sync::Arc;
-use std::time::Instant as Moment;
+use std::time::{Duration, Instant as Moment};
 
 use chrono::Days;
-use serde_json::json;
-use tokio::task::JoinHandle;
+use serde_json::{Value, json};
 
 use super::clock::Clock;
-use super::error::{EngineError, lost_connection};
+use super::error::EngineError;
 use super::progress::Progress;
+use super::steps::{Failed, Run, Step, Went, advance};
 use super::stores::Stores;
-use crate::apply::{Statements, Writer, describe};
+use crate::apply::Writer;
 use crate::config::{Config, ScheduleConfig};
 use crate::domain::{BusinessDay, Instant, TenantId};
 use crate::schedule::{Due, Failure, Job, JobState, Timetable, plan};
 
-/// Customers a step takes.
-const CUSTOMERS: i64 = 2000;
-/// Rows a pruning step deletes.
-const ROWS: i64 = 5000;
+/// How often a command is told how far its run is.
+const TELL_EVERY: Duration = Duration::from_millis(500);
 
 /// Cron expression of a job, if it is not off.
 pub fn cron(schedule: &ScheduleConfig, job: Job) -> Option<&str> {
@@ -36,6 +36,37 @@ pub fn cron(schedule: &ScheduleConfig, job: Job) -> Option<&str> {
     }
 }
 
+/// What can be run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Task {
+    Job(Job),
+    /// All four reports of these local days again; live rows have only one day, today.
+    Recalculate {
+        from: BusinessDay,
+        to: BusinessDay,
+    },
+}
+
+impl Task {
+    fn needs_today(self) -> bool {
+        !matches!(self, Task::Job(job) if !job.needs_today())
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Task::Job(job) => job.name(),
+            Task::Recalculate { .. } => "recalculate",
+        }
+    }
+}
+
+/// An answer to a command that asked for runs.
+pub enum Reply {
+    /// How far it is.
+    Progress(Value),
+    End(Result<Value, String>),
+}
+
 /// The jobs of all live stores, what is running, and who waits for it.
 pub struct Jobs {
     states: Vec<JobState>,
@@ -44,66 +75,44 @@ pub struct Jobs {
     asked: Vec<Asked>,
     /// Only these run by the calendar (`--once` moves the day on and does nothing else).
     only_rolls: bool,
+    /// A run has just ended: there may be more to do at once.
+    just_ended: bool,
     progress: Progress,
 }
 
 struct Asked {
     request: i64,
     tenants: Vec<TenantId>,
-    job: Job,
+    task: Task,
     at: Instant,
     /// What the runs done for it so far came to.
-    runs: Vec<serde_json::Value>,
+    runs: Vec<Value>,
+    told: Moment,
 }
 
-/// A run in progress.
+/// A run in progress, and what it is recorded as.
 struct Running {
-    record: i64,
-    tenant: TenantId,
-    job: Job,
+    run: Run,
+    record: Option<i64>,
     due: Instant,
-    /// Local day of the tenant as of the run.
-    today: BusinessDay,
-    /// First local day of the missed runs that this one makes up.
-    first_day: BusinessDay,
-    step: Step,
-    changed: i64,
-    drifted: i64,
     started: Moment,
     scheduled: bool,
     attempt: u32,
 }
 
-/// What comes next of a run.
-enum Step {
-    Begin,
-    /// Customers after this id move on from the old day.
-    Roll {
-        old: BusinessDay,
-        after: i64,
-    },
-    /// Sums that differ are looked for on a session of their own.
-    Look(JoinHandle<Result<Vec<i64>, tokio_postgres::Error>>),
-    /// Live rows of customers after this id are recomputed.
-    Customers {
-        after: i64,
-    },
-    Inventory,
-    /// Which table of those pruned, from which key on.
-    Prune {
-        table: usize,
-        from: i64,
-    },
-    Done,
+/// A run about to begin.
+struct Next {
+    tenant: TenantId,
+    task: Task,
+    due: Instant,
+    oldest: Instant,
+    scheduled: bool,
 }
 
-const PRUNED: [&str; 4] =
-    ["prune_product_days", "prune_product_performance", "prune_customer_analytics", "prune_inventory_snapshot"];
-
-/// What became of a step.
-enum Went {
-    On(Step),
-    Finished,
+impl From<&Due> for Next {
+    fn from(due: &Due) -> Next {
+        Next { tenant: due.tenant, task: Task::Job(due.job), due: due.due, oldest: due.oldest, scheduled: true }
+    }
 }
 
 impl Jobs {
@@ -116,6 +125,7 @@ impl Jobs {
         progress: Progress,
         only_rolls: bool,
     ) -> Result<Jobs, EngineError> {
+        writer.client.execute(writer.sql.text("fail_cut_runs"), &[&clock.now()]).await?;
         let first_seen = writer.client.query(writer.sql.text("read_first_seen"), &[]).await?;
         let runs = writer.client.query(writer.sql.text("read_runs"), &[]).await?;
         let mut states = Vec::new();
@@ -142,7 +152,7 @@ impl Jobs {
                 states.push(state);
             }
         }
-        let jobs = Jobs { states, running: None, asked: Vec::new(), only_rolls, progress };
+        let jobs = Jobs { states, running: None, asked: Vec::new(), only_rolls, just_ended: false, progress };
         for job in Job::ALL {
             jobs.tell_last_success(job);
         }
@@ -161,12 +171,16 @@ impl Jobs {
         self.running.is_some()
     }
 
+    /// Something is running, or a command waits for a run.
+    pub fn is_busy(&self) -> bool {
+        self.running.is_some() || !self.asked.is_empty()
+    }
+
     /// A step can be made at once: nothing it has to wait for.
     pub fn has_step(&self) -> bool {
         match &self.running {
-            Some(Running { step: Step::Look(task), .. }) => task.is_finished(),
-            Some(_) => true,
-            None => !self.asked.is_empty(),
+            Some(running) => running.run.step.is_ready(),
+            None => self.just_ended || !self.asked.is_empty(),
         }
     }
 
@@ -175,9 +189,9 @@ impl Jobs {
         plan(now, &self.states).iter().any(|due| due.job == Job::DayRoll)
     }
 
-    /// Takes up a run that a command asks for.
-    pub fn ask(&mut self, request: i64, tenants: Vec<TenantId>, job: Job, at: Instant) {
-        self.asked.push(Asked { request, tenants, job, at, runs: Vec::new() });
+    /// Takes up runs that a command asks for.
+    pub fn ask(&mut self, request: i64, tenants: Vec<TenantId>, task: Task, at: Instant) {
+        self.asked.push(Asked { request, tenants, task, at, runs: Vec::new(), told: Moment::now() });
     }
 
     /// Starts what is due, or makes one step of what is running. Comes back: answers to commands.
@@ -187,314 +201,139 @@ impl Jobs {
         writer: &mut Writer,
         stores: &mut Stores,
         clock: &Clock,
-    ) -> Result<Vec<(i64, Result<serde_json::Value, String>)>, EngineError> {
+    ) -> Result<Option<(i64, Reply)>, EngineError> {
+        self.just_ended = false;
         if self.running.is_none() {
             self.begin(writer, stores, clock).await?;
         }
-        let Some(mut running) = self.running.take() else { return Ok(Vec::new()) };
-        let result = advance(&mut running, config, writer, stores).await;
-        match result {
+        let Some(mut running) = self.running.take() else { return Ok(None) };
+        let name = stores.get(running.run.tenant).map_or_else(String::new, |s| s.name.clone());
+        match advance(&mut running.run, config, writer, stores).await {
             Ok(Went::On(step)) => {
-                running.step = step;
+                running.run.step = step;
+                let told = self.progress(&running, &name);
                 self.running = Some(running);
-                Ok(Vec::new())
+                Ok(told)
             }
-            Ok(Went::Finished) => self.finish(running, writer, stores, clock, None).await,
-            Err(e) if lost_connection(&e) => Err(e.into()),
-            Err(e) => self.finish(running, writer, stores, clock, Some(describe(&e))).await,
+            Ok(Went::Finished) => self.finish(running, name, writer, clock, None).await,
+            Err(Failed::Connection(e)) => Err(e.into()),
+            Err(Failed::Step(error)) => self.finish(running, name, writer, clock, Some(error)).await,
         }
     }
 
     /// The next run: what commands ask for first, then the calendar.
     async fn begin(&mut self, writer: &mut Writer, stores: &Stores, clock: &Clock) -> Result<(), EngineError> {
         let now = clock.now();
-        let (tenant, job, due, oldest, scheduled) = match self.asked.first() {
-            Some(asked) => match asked.tenants.first() {
-                Some(tenant) => (*tenant, asked.job, asked.at, asked.at, false),
+        let dues = plan(now, &self.states);
+        let asked = self.asked.first().and_then(|asked| Some((asked, *asked.tenants.first()?)));
+        let next = match asked {
+            Some((asked, tenant)) => {
+                // The day moves on first, or rows of today would be written to a day that is over.
+                let is_roll = |due: &&Due| due.job == Job::DayRoll && due.tenant == tenant;
+                match dues.iter().find(is_roll).filter(|_| asked.task.needs_today()) {
+                    Some(roll) => roll.into(),
+                    None => Next { tenant, task: asked.task, due: asked.at, oldest: asked.at, scheduled: false },
+                }
+            }
+            None => match dues.iter().find(|due| !self.only_rolls || due.job == Job::DayRoll) {
+                Some(due) => due.into(),
                 None => return Ok(()),
             },
-            None => {
-                let dues = plan(now, &self.states);
-                let due = dues.iter().find(|due| !self.only_rolls || due.job == Job::DayRoll);
-                let Some(Due { tenant, job, due, oldest, .. }) = due.copied() else { return Ok(()) };
-                (tenant, job, due, oldest, true)
-            }
         };
-        let Some(store) = stores.get(tenant) else { return Ok(()) };
-        let statement = if scheduled { "begin_run" } else { "begin_requested_run" };
-        let row = writer.client.query_one(writer.sql.text(statement), &[&store.name, &job.name(), &due, &now]).await?;
-        let attempts: i32 = row.try_get(1)?;
+        let Some(store) = stores.get(next.tenant) else { return Ok(()) };
         let local = |at: Instant| at.with_timezone(&store.zone).date_naive();
+        let (mut record, mut attempt) = (None, 1);
+        if let Task::Job(job) = next.task {
+            let statement = if next.scheduled { "begin_run" } else { "begin_requested_run" };
+            let values: [&(dyn tokio_postgres::types::ToSql + Sync); 4] = [&store.name, &job.name(), &next.due, &now];
+            let row = writer.client.query_one(writer.sql.text(statement), &values).await?;
+            record = Some(row.try_get(0)?);
+            attempt = u32::try_from(row.try_get::<_, i32>(1)?).unwrap_or(1);
+        }
         // The day moves on to what is today, however many nights were missed; a requested run takes its time's word.
-        let today = local(if scheduled && job == Job::DayRoll { now } else { due });
-        self.running = Some(Running {
-            record: row.try_get(0)?,
-            tenant,
-            job,
-            due,
+        let is_roll = next.task == Task::Job(Job::DayRoll);
+        let today = local(if next.scheduled && is_roll { now } else { next.due });
+        let (first, last) = match next.task {
+            Task::Recalculate { from, to } => (from, to),
+            // A run that makes up several nights looks at all their days.
+            Task::Job(_) => (local(next.oldest) - Days::new(1), local(next.due) - Days::new(1)),
+        };
+        let run = Run {
+            tenant: next.tenant,
+            task: next.task,
             today,
-            first_day: local(oldest),
+            // A day that was moved on by hand may be moved back, a day that is over may not.
+            earliest: store.today.min(local(now)),
+            first,
+            last,
             step: Step::Begin,
             changed: 0,
             drifted: 0,
-            started: Moment::now(),
-            scheduled,
-            attempt: u32::try_from(attempts).unwrap_or(1),
-        });
+        };
+        self.running =
+            Some(Running { run, record, due: next.due, started: Moment::now(), scheduled: next.scheduled, attempt });
         Ok(())
+    }
+
+    /// What to tell the command that waits for the run, from time to time.
+    fn progress(&mut self, running: &Running, name: &str) -> Option<(i64, Reply)> {
+        let asked = self.asked.first_mut().filter(|asked| asked.told.elapsed() >= TELL_EVERY)?;
+        asked.told = Moment::now();
+        let told = format!("{} {name}: {}", running.run.task.name().replace('_', "-"), running.run.step);
+        Some((asked.request, Reply::Progress(json!({ "progress": told }))))
     }
 
     async fn finish(
         &mut self,
-        run: Running,
+        running: Running,
+        name: String,
         writer: &mut Writer,
-        stores: &Stores,
         clock: &Clock,
         error: Option<String>,
-    ) -> Result<Vec<(i64, Result<serde_json::Value, String>)>, EngineError> {
+    ) -> Result<Option<(i64, Reply)>, EngineError> {
+        self.just_ended = true;
         let now = clock.now();
-        let name = stores.get(run.tenant).map_or_else(String::new, |s| s.name.clone());
-        let values: [&(dyn tokio_postgres::types::ToSql + Sync); 5] =
-            [&run.record, &now, &run.changed, &run.drifted, &error];
-        writer.client.execute(writer.sql.text("finish_run"), &values).await?;
-        let ms = u64::try_from(run.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let (job, changed, drifted) = (run.job, run.changed, run.drifted);
-        self.progress.job_done(job, run.started.elapsed(), drifted, error.is_some());
+        let Running { run, record, due, started, scheduled, attempt } = running;
+        if let Some(record) = record {
+            let values: [&(dyn tokio_postgres::types::ToSql + Sync); 5] =
+                [&record, &now, &run.changed, &run.drifted, &error];
+            writer.client.execute(writer.sql.text("finish_run"), &values).await?;
+        }
+        let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let (job, changed, drifted) = (run.task.name(), run.changed, run.drifted);
+        if let Task::Job(job) = run.task {
+            self.progress.job_done(job, started.elapsed(), drifted, error.is_some());
+        }
         match &error {
-            Some(error) => tracing::error!(store = %name, %job, attempt = run.attempt, "job failed: {error}"),
+            Some(error) => tracing::error!(store = %name, %job, attempt, "job failed: {error}"),
             None if drifted > 0 => {
-                tracing::error!(store = %name, %job, changed, drifted, ms, "job found sums that had drifted and put them right");
+                tracing::error!(store = %name, %job, changed, drifted, ms, "job found rows that had drifted and put them right");
             }
             None => tracing::info!(store = %name, %job, changed, ms, "job done"),
         }
-        if run.scheduled {
-            let state = self.states.iter_mut().find(|s| s.tenant == run.tenant && s.job == run.job);
+        if let (true, Task::Job(job)) = (scheduled, run.task) {
+            let state = self.states.iter_mut().find(|s| s.tenant == run.tenant && s.job == job);
             if let Some(state) = state {
-                state.failure = error.as_ref().map(|_| Failure { attempts: run.attempt, at: now });
+                state.failure = error.as_ref().map(|_| Failure { attempts: attempt, at: now });
                 if error.is_none() {
-                    state.last_due = Some(run.due);
+                    state.last_due = Some(due);
                 }
             }
             self.tell_last_success(job);
-            return Ok(Vec::new());
+            return Ok(None);
         }
-        let Some(asked) = self.asked.first_mut() else { return Ok(Vec::new()) };
+        let Some(asked) = self.asked.first_mut() else { return Ok(None) };
         asked.tenants.retain(|tenant| *tenant != run.tenant);
         if let Some(error) = error {
             let request = asked.request;
             self.asked.remove(0);
-            return Ok(vec![(request, Err(format!("{job} of {name}: {error}")))]);
+            return Ok(Some((request, Reply::End(Err(format!("{job} of {name}: {error}"))))));
         }
-        asked.runs.push(json!({ "tenant": name, "job": job.name(), "rows_changed": changed, "rows_drifted": drifted }));
+        asked.runs.push(json!({ "tenant": name, "job": job, "rows_changed": changed, "rows_drifted": drifted }));
         if !asked.tenants.is_empty() {
-            return Ok(Vec::new());
+            return Ok(None);
         }
         let asked = self.asked.remove(0);
-        Ok(vec![(asked.request, Ok(json!({ "runs": asked.runs })))])
+        Ok(Some((asked.request, Reply::End(Ok(json!({ "runs": asked.runs }))))))
     }
-}
-
-/// Makes one step of a run.
-async fn advance(
-    run: &mut Running,
-    config: &Arc<Config>,
-    writer: &mut Writer,
-    stores: &mut Stores,
-) -> Result<Went, tokio_postgres::Error> {
-    let id = run.tenant.0;
-    let yesterday = run.today - Days::new(1);
-    // A run that makes up several nights looks at all their days.
-    let from = run.first_day - Days::new(1);
-    let step = std::mem::replace(&mut run.step, Step::Done);
-    Ok(match (run.job, step) {
-        (Job::DayRoll, Step::Begin) => {
-            let old = begin_day(writer, stores, run.tenant, run.today).await?;
-            Went::On(Step::Roll { old, after: i64::MIN })
-        }
-        (Job::DayRoll, Step::Roll { old, after }) => {
-            match roll_batch(writer, id, old, after, &mut run.changed).await? {
-                Some(last) => Went::On(Step::Roll { old, after: last }),
-                None => Went::On(Step::Inventory),
-            }
-        }
-        (Job::DayRoll | Job::InventorySnapshot, Step::Inventory) | (Job::InventorySnapshot, Step::Begin) => {
-            run.changed += count(writer, "show_all_inventory", &[&id]).await?;
-            Went::Finished
-        }
-        (Job::DailySales, _) => {
-            let (transaction, sql) = writer.bulk().await?;
-            run.drifted += drifted(&transaction, sql, "recompute_daily", id, from, yesterday).await?;
-            let statement = sql.text("show_days_of_daily_sales");
-            run.changed += transaction.query_one(statement, &[&id, &from, &yesterday]).await?.try_get::<_, i64>(0)?;
-            transaction.commit().await?;
-            Went::Finished
-        }
-        (Job::ProductPerformance, _) => {
-            let (transaction, sql) = writer.bulk().await?;
-            run.drifted += drifted(&transaction, sql, "recompute_product_days", id, from, yesterday).await?;
-            let statement = sql.text("show_days_of_product_performance");
-            run.changed += transaction.query_one(statement, &[&id, &from, &yesterday]).await?.try_get::<_, i64>(0)?;
-            transaction.commit().await?;
-            Went::Finished
-        }
-        (Job::CustomerAnalytics, Step::Begin) => Went::On(Step::Look(look(config, writer, id))),
-        (Job::CustomerAnalytics, Step::Look(task)) => {
-            let Ok(found) = task.await else { return Ok(Went::On(Step::Begin)) };
-            let found = found?;
-            if !found.is_empty() {
-                tracing::warn!(customers = ?&found.get(..found.len().min(20)), "customers whose sums had drifted");
-                run.drifted += i64::try_from(found.len()).unwrap_or(i64::MAX);
-                let horizon = stores.get(run.tenant).map_or(from, |s| s.horizon);
-                let last = BusinessDay::from_ymd_opt(9999, 12, 31).unwrap_or(yesterday);
-                let (transaction, sql) = writer.bulk().await?;
-                transaction.query(sql.text("recompute_customers"), &[&id, &found]).await?;
-                run.drifted += drifted(&transaction, sql, "recompute_daily", id, horizon, last).await?;
-                transaction.query_one(sql.text("show_days_of_daily_sales"), &[&id, &horizon, &last]).await?;
-                transaction.commit().await?;
-            }
-            Went::On(Step::Customers { after: i64::MIN })
-        }
-        (Job::CustomerAnalytics, Step::Customers { after }) => {
-            let row = writer.client.query_one(writer.sql.text("roll_batch_end"), &[&id, &after, &CUSTOMERS]).await?;
-            match row.try_get::<_, Option<i64>>(0)? {
-                Some(last) => {
-                    run.changed += count(writer, "show_some_customer_analytics", &[&id, &after, &last]).await?;
-                    Went::On(Step::Customers { after: last })
-                }
-                None => {
-                    writer.client.execute(writer.sql.text("keep_period"), &[&id]).await?;
-                    Went::Finished
-                }
-            }
-        }
-        (Job::Prune, Step::Begin) => {
-            let horizon = run.today - Days::new(u64::from(config.schedule.retention_days));
-            let row = writer.client.query_one(writer.sql.text("move_horizon"), &[&id, &horizon]).await?;
-            let horizon: BusinessDay = row.try_get(0)?;
-            writer.horizons.insert(run.tenant, horizon);
-            if let Some(store) = stores.get_mut(run.tenant) {
-                store.horizon = horizon;
-            }
-            run.changed += count(writer, "prune_daily", &[&id, &horizon]).await?;
-            Went::On(Step::Prune { table: 0, from: i64::MIN })
-        }
-        (Job::Prune, Step::Prune { table, from }) => {
-            let horizon = stores.get(run.tenant).map_or(run.today, |s| s.horizon);
-            match PRUNED.get(table) {
-                Some(statement) => {
-                    let row =
-                        writer.client.query_one(writer.sql.text(statement), &[&id, &horizon, &ROWS, &from]).await?;
-                    let gone: i64 = row.try_get(0)?;
-                    run.changed += gone;
-                    match row.try_get::<_, Option<i64>>(1)? {
-                        Some(last) if gone == ROWS => Went::On(Step::Prune { table, from: last }),
-                        _ => Went::On(Step::Prune { table: table + 1, from: i64::MIN }),
-                    }
-                }
-                None => {
-                    let mut gone = 0;
-                    for statement in ["prune_products", "prune_customers"] {
-                        gone += count(writer, statement, &[&id, &ROWS]).await?;
-                    }
-                    if gone == 0 { Went::Finished } else { Went::On(Step::Prune { table, from }) }
-                }
-            }
-        }
-        (_, _) => Went::Finished,
-    })
-}
-
-/// The tenant's day is `today` from now on; comes back: the day its live rows are still at.
-async fn begin_day(
-    writer: &mut Writer,
-    stores: &mut Stores,
-    tenant: TenantId,
-    today: BusinessDay,
-) -> Result<BusinessDay, tokio_postgres::Error> {
-    let id = tenant.0;
-    let known = stores.get(tenant).map_or(today, |s| s.today);
-    let old = if known == today {
-        // A roll that was cut short: some rows have moved on already.
-        let row = writer.client.query_one(writer.sql.text("day_left"), &[&id, &today]).await?;
-        row.try_get::<_, Option<BusinessDay>>(0)?.unwrap_or(today - Days::new(1))
-    } else {
-        known
-    };
-    writer.client.execute(writer.sql.text("begin_day"), &[&id, &today]).await?;
-    if let Some(store) = stores.get_mut(tenant) {
-        store.today = today;
-    }
-    Ok(old)
-}
-
-/// Moves the next customers on. `None`: there are no more.
-async fn roll_batch(
-    writer: &mut Writer,
-    id: i32,
-    old: BusinessDay,
-    after: i64,
-    changed: &mut i64,
-) -> Result<Option<i64>, tokio_postgres::Error> {
-    let row = writer.client.query_one(writer.sql.text("roll_batch_end"), &[&id, &after, &CUSTOMERS]).await?;
-    let Some(last) = row.try_get::<_, Option<i64>>(0)? else { return Ok(None) };
-    let (transaction, sql) = writer.bulk().await?;
-    let unchanged = transaction.query_one(sql.text("roll_unchanged"), &[&id, &old, &after, &last]).await?;
-    let moved = transaction.query_one(sql.text("roll_changed"), &[&id, &after, &last]).await?;
-    transaction.query_one(sql.text("roll_leave"), &[&id, &old, &after, &last]).await?;
-    transaction.commit().await?;
-    *changed += unchanged.try_get::<_, i64>(0)? + moved.try_get::<_, i64>(0)?;
-    Ok(Some(last))
-}
-
-/// Looks for customers whose sums are not those of the facts, on a session of its own.
-fn look(config: &Arc<Config>, writer: &Writer, id: i32) -> JoinHandle<Result<Vec<i64>, tokio_postgres::Error>> {
-    let config = Arc::clone(config);
-    let query = writer.sql.text("differing_customers").to_string();
-    tokio::spawn(async move {
-        let client = match config.target_connection().connect("tillstream job").await {
-            Ok(client) => client,
-            // Without a session of its own there is no look; the next week has another.
-            Err(e) => {
-                tracing::warn!("{e}");
-                return Ok(Vec::new());
-            }
-        };
-        client.batch_execute("SET work_mem = '64MB'; SET jit = off").await?;
-        client.query(&query, &[&id]).await?.iter().map(|row| row.try_get(0)).collect()
-    })
-}
-
-async fn count(
-    writer: &mut Writer,
-    statement: &'static str,
-    params: &[&(dyn tokio_postgres::types::ToSql + Sync)],
-) -> Result<i64, tokio_postgres::Error> {
-    let (transaction, sql) = writer.bulk().await?;
-    let count = transaction.query_one(sql.text(statement), params).await?.try_get(0)?;
-    transaction.commit().await?;
-    Ok(count)
-}
-
-/// Runs a recompute; says which keys had drifted, and how many.
-async fn drifted(
-    transaction: &tokio_postgres::Transaction<'_>,
-    sql: &Statements,
-    statement: &'static str,
-    id: i32,
-    from: BusinessDay,
-    to: BusinessDay,
-) -> Result<i64, tokio_postgres::Error> {
-    let rows = transaction.query(sql.text(statement), &[&id, &from, &to]).await?;
-    for row in rows.iter().take(20) {
-        match statement {
-            "recompute_daily" => {
-                tracing::warn!(day = %row.try_get::<_, BusinessDay>(0)?, "a day's sums had drifted");
-            }
-            _ => {
-                let (product, day): (i64, BusinessDay) = (row.try_get(0)?, row.try_get(1)?);
-                tracing::warn!(product, %day, "a product's sums had drifted");
-            }
-        }
-    }
-    rows.first().map_or(Ok(0), |row| row.try_get("differing"))
 }

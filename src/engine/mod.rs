@@ -20,6 +20,7 @@ pub mod prepare;
 mod probe;
 pub mod progress;
 pub mod session;
+mod steps;
 pub mod stores;
 
 use std::convert::Infallible;

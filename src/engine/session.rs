@@ -16,7 +16,7 @@ use super::clock::Clock;
 use super::confirm::Confirmations;
 use super::error::EngineError;
 use super::hold::Hold;
-use super::jobs::Jobs;
+use super::jobs::{Jobs, Reply};
 use super::lag::Lag;
 use super::position::{Decision, decide};
 use super::prepare::Prepared;
@@ -332,7 +332,7 @@ impl Session {
     /// Never in the middle of a source transaction larger than a batch: what was said of a store is committed with it.
     fn is_done(&self) -> bool {
         let between = self.writer.as_ref().is_some_and(|writer| !writer.is_open());
-        if !between || self.jobs.is_running() {
+        if !between || self.jobs.is_busy() {
             return false;
         }
         let caught_up = self.until.is_some_and(|until| self.assembler.has_reached(until));
@@ -402,11 +402,11 @@ impl Session {
             return Ok(());
         }
         let Some(writer) = &mut self.writer else { return Ok(()) };
-        let answers = self.jobs.step(&self.config, writer, &mut self.assembler.stores, &self.clock).await?;
-        for (request, answer) in answers {
-            self.answer(request, answer).await?;
+        match self.jobs.step(&self.config, writer, &mut self.assembler.stores, &self.clock).await? {
+            Some((request, Reply::Progress(told))) => self.tell(request, &told).await,
+            Some((request, Reply::End(answer))) => self.answer(request, answer).await,
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// A batch may wait for a lock, or for an answer that will never come: another connection tells which.

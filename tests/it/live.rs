@@ -25,7 +25,7 @@ const STORES: [(&str, Tz); 3] = [
 const ZONES: &str = "[tenants.time_zones]\ntenant_berlin = 'Europe/Berlin'\ntenant_santiago = 'America/Santiago'\n";
 
 /// The seeds to run: `TILLSTREAM_TEST_SEEDS` of them from `TILLSTREAM_TEST_SEED`.
-fn seeds(default: u64) -> impl Iterator<Item = u64> {
+pub fn seeds(default: u64) -> impl Iterator<Item = u64> {
     let read = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
     let first = read("TILLSTREAM_TEST_SEED").unwrap_or(1);
     first..first + read("TILLSTREAM_TEST_SEEDS").unwrap_or(default)
@@ -132,7 +132,7 @@ async fn random_trade_and_random_kills_leave_every_row_right() {
         tillstream(&config, &["run", "--once"]).await.expect(0);
         for (schema, zone) in STORES {
             let kept = kept_costs(&client, schema).await;
-            compare(&client, schema, zone, &kept, &format!("seed {seed}")).await;
+            compare(&client, schema, zone, Utc::now(), &kept, &format!("seed {seed}")).await;
         }
     }
 }
@@ -168,7 +168,7 @@ async fn unit_costs_are_those_of_the_commit_that_first_counted_them() {
         let kept = kept_costs(&client, schema).await;
         let wrong: Vec<_> = expected.iter().filter(|(item, cost)| kept.get(item) != Some(cost)).collect();
         assert!(wrong.is_empty() && expected.len() > 50, "seed {seed}: {} items, wrong: {wrong:?}", expected.len());
-        compare(&client, schema, zone, &expected, &format!("seed {seed}")).await;
+        compare(&client, schema, zone, Utc::now(), &expected, &format!("seed {seed}")).await;
     }
 }
 
@@ -247,7 +247,7 @@ async fn what_is_falsified_by_hand_is_found_and_repaired_beside_the_daemon() {
 }
 
 /// The unit costs the daemon keeps, by item.
-async fn kept_costs(client: &Client, schema: &str) -> BTreeMap<i64, Decimal> {
+pub async fn kept_costs(client: &Client, schema: &str) -> BTreeMap<i64, Decimal> {
     let query = "SELECT i.id, i.cost FROM analytics_state.sale s JOIN analytics_state.tenant t ON t.id = s.tenant_id, \
                  unnest(s.item_ids, s.item_costs) i(id, cost) WHERE t.tenant = $1 AND i.cost IS NOT NULL";
     let rows = client.query(query, &[&schema]).await.unwrap();
@@ -255,11 +255,17 @@ async fn kept_costs(client: &Client, schema: &str) -> BTreeMap<i64, Decimal> {
 }
 
 /// Every report row of a store against the oracle.
-async fn compare(client: &Client, schema: &str, zone: Tz, costs: &BTreeMap<i64, Decimal>, context: &str) {
+pub async fn compare(
+    client: &Client,
+    schema: &str,
+    zone: Tz,
+    now: DateTime<Utc>,
+    costs: &BTreeMap<i64, Decimal>,
+    context: &str,
+) {
     let query = "SELECT today, horizon, stock_source = 'movements' FROM analytics_state.tenant WHERE tenant = $1";
     let row = client.query_one(query, &[&schema]).await.unwrap();
     let setting = Setting { zone, today: row.get(0), horizon: row.get(1), by_movements: row.get(2) };
-    let now: DateTime<Utc> = Utc::now();
     assert_eq!(setting.today, now.with_timezone(&zone).date_naive(), "{context}: live rows carry today");
     let expected: Reports = Store::load(client, schema).await.unwrap().reports(setting, costs);
     let today = format!("period_end = '{}'", setting.today);
@@ -280,7 +286,7 @@ async fn compare(client: &Client, schema: &str, zone: Tz, costs: &BTreeMap<i64, 
     same(required, &found, &format!("{context} {schema} inventory_snapshot"));
 }
 
-fn same(expected: &Rows, found: &Rows, context: &str) {
+pub fn same(expected: &Rows, found: &Rows, context: &str) {
     let missing: Vec<_> = expected.iter().filter(|row| !found.contains(row)).take(5).collect();
     let extra: Vec<_> = found.iter().filter(|row| !expected.contains(row)).take(5).collect();
     assert!(
@@ -292,7 +298,7 @@ fn same(expected: &Rows, found: &Rows, context: &str) {
 }
 
 /// Every column after the tenant that the oracle has, as PostgreSQL prints it.
-async fn rows_of(client: &Client, schema: &str, table: &str, condition: &str) -> Rows {
+pub async fn rows_of(client: &Client, schema: &str, table: &str, condition: &str) -> Rows {
     let names = client
         .query(
             "SELECT attname::text FROM pg_attribute WHERE attrelid = $1::text::regclass AND attnum > 1 AND NOT attisdropped \
