@@ -25,7 +25,7 @@ const STORES: [(&str, Tz); 3] = [
 const ZONES: &str = "[tenants.time_zones]\ntenant_berlin = 'Europe/Berlin'\ntenant_santiago = 'America/Santiago'\n";
 
 /// The seeds to run: `TILLSTREAM_TEST_SEEDS` of them from `TILLSTREAM_TEST_SEED`.
-fn seeds(default: u64) -> impl Iterator<Item = u64> {
+pub fn seeds(default: u64) -> impl Iterator<Item = u64> {
     let read = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
     let first = read("TILLSTREAM_TEST_SEED").unwrap_or(1);
     first..first + read("TILLSTREAM_TEST_SEEDS").unwrap_or(default)
@@ -169,7 +169,7 @@ async fn unit_costs_are_those_of_the_commit_that_first_counted_them() {
 }
 
 /// The unit costs the daemon keeps, by item.
-async fn kept_costs(client: &Client, schema: &str) -> BTreeMap<i64, Decimal> {
+pub async fn kept_costs(client: &Client, schema: &str) -> BTreeMap<i64, Decimal> {
     let query = "SELECT i.id, i.cost FROM analytics_state.sale s JOIN analytics_state.tenant t ON t.id = s.tenant_id, \
                  unnest(s.item_ids, s.item_costs) i(id, cost) WHERE t.tenant = $1 AND i.cost IS NOT NULL";
     let rows = client.query(query, &[&schema]).await.unwrap();
