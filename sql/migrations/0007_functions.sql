@@ -181,23 +181,37 @@ END;
 -- Read your writes: an application that has committed asks pg_current_wal_flush_lsn() and waits for it here. (The
 -- insert position may lie in WAL that nobody flushes for a while, and only flushed WAL is sent.)
 -- SECURITY DEFINER, because where the daemon stands is not for readers to select from; it tells no more than yes or no.
+--
+-- WAL that nothing for the reports is in moves the position only now and then. The daemon must not hurry to store that
+-- by itself: what it writes is such WAL again, without end. So who waits shows it, by a shared lock on a number of ours
+-- ('tillwait' in ASCII), and the daemon's heartbeat looks whether anybody holds it. Rolling back to before the lock was
+-- taken gives it up at once, not with the caller's transaction: hence the block with its own exception.
 CREATE FUNCTION {reports}.wait_for(lsn pg_lsn, timeout interval DEFAULT '10 seconds') RETURNS boolean
 LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
   deadline constant timestamptz := clock_timestamp() + timeout;
   pause double precision := 0.001;
+  reached boolean := false;
+  shown boolean := false;
 BEGIN
   IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
     RAISE EXCEPTION 'wait_for cannot see new reports in a % transaction', current_setting('transaction_isolation')
       USING ERRCODE = 'invalid_transaction_state', HINT = 'call it outside the transaction, or in one that is READ COMMITTED';
   END IF;
-  LOOP
-    IF EXISTS (SELECT FROM {state}.reached r WHERE r.lsn >= wait_for.lsn) THEN RETURN true; END IF;
-    IF clock_timestamp() >= deadline THEN RETURN false; END IF;
-    PERFORM pg_sleep(least(pause, greatest(extract(epoch FROM deadline - clock_timestamp()), 0)));
-    pause := least(pause * 1.5, 0.02);
-  END LOOP;
+  IF EXISTS (SELECT FROM {state}.reached r WHERE r.lsn >= wait_for.lsn) THEN RETURN true; END IF;
+  BEGIN
+    LOOP
+      -- Never waits for it: the daemon itself may hold the number for the instant in which it looks.
+      IF NOT shown THEN shown := pg_try_advisory_xact_lock_shared(8388354994069399924); END IF;
+      reached := EXISTS (SELECT FROM {state}.reached r WHERE r.lsn >= wait_for.lsn);
+      IF reached OR clock_timestamp() >= deadline THEN RAISE SQLSTATE 'TLWTD'; END IF;
+      PERFORM pg_sleep(least(pause, greatest(extract(epoch FROM deadline - clock_timestamp()), 0)));
+      pause := least(pause * 1.5, 0.02);
+    END LOOP;
+  EXCEPTION
+    WHEN SQLSTATE 'TLWTD' THEN RETURN reached;
+  END;
 END $$;
 
 -- Nothing here is for everyone: readers are given it by name.

@@ -45,12 +45,17 @@ pub async fn run(
 ) -> anyhow::Result<Access> {
     let state = ident(&config.state_schema());
     let exists = client.query_opt("SELECT FROM pg_roles WHERE rolname::text = $1", &[&login]).await?.is_some();
+    must_be_known(client, config, tenants).await?;
     match change {
         Change::Grant if !exists => {
             bail!("role {login:?} does not exist; create it first: CREATE ROLE {} LOGIN;", ident(login))
         }
         Change::Grant if tenants.is_empty() => grant_all(client, &state, login).await?,
-        Change::Grant => grant_stores(client, config, &state, login, tenants).await?,
+        Change::Grant => grant_stores(client, &state, login, tenants).await?,
+        // A role that is gone may have left lines behind; a mistyped one has none, and nobody is to believe it shut out.
+        Change::Revoke if !exists && access(client, &state, login).await?.stores.is_empty() => {
+            bail!("role {login:?} does not exist, nor is anything granted to it")
+        }
         Change::Revoke => {
             revoke_stores(client, &state, login, tenants, exists).await?;
             if tenants.is_empty() && exists {
@@ -74,13 +79,7 @@ async fn grant_all(client: &Client, state: &str, login: &str) -> anyhow::Result<
     as_administrator(client, &grant, &format!("{grant};")).await
 }
 
-async fn grant_stores(
-    client: &Client,
-    config: &Config,
-    state: &str,
-    login: &str,
-    tenants: &[String],
-) -> anyhow::Result<()> {
+async fn must_be_known(client: &Client, config: &Config, tenants: &[String]) -> anyhow::Result<()> {
     let known =
         client.query(&format!("SELECT tenant FROM {}.tenant ORDER BY 1", ident(&config.target.schema)), &[]).await?;
     let known = known.iter().map(|row| row.try_get(0)).collect::<Result<Vec<String>, _>>()?;
@@ -88,6 +87,10 @@ async fn grant_stores(
     if !unknown.is_empty() {
         bail!("no such store: {}; known are: {}", unknown.join(", "), known.join(", "));
     }
+    Ok(())
+}
+
+async fn grant_stores(client: &Client, state: &str, login: &str, tenants: &[String]) -> anyhow::Result<()> {
     // One statement: rights without lines, or lines without rights, would be half a grant.
     let grant = format!(
         "WITH lines AS (INSERT INTO {state}.reader (login, tenant) SELECT $1, t FROM unnest($2::text[]) AS t \

@@ -78,10 +78,17 @@ pub async fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
 
 /// A session where the reports are, as the daemon's role or as an administrator.
 async fn reports_session(config: &Config, admin_url: Option<&str>) -> anyhow::Result<tokio_postgres::Client> {
-    let Some(url) = admin_url else { return Ok(config.target_connection().connect("tillstream").await?) };
-    let environment = |name: &str| std::env::var(name).ok();
-    let admin = crate::config::parse_connection(url, None, &environment).map_err(|e| anyhow!("--admin-url: {e}"))?;
-    Ok(admin.connect("tillstream").await?)
+    let client = match admin_url {
+        None => config.target_connection().connect("tillstream").await?,
+        Some(url) => {
+            let environment = |name: &str| std::env::var(name).ok();
+            let admin =
+                crate::config::parse_connection(url, None, &environment).map_err(|e| anyhow!("--admin-url: {e}"))?;
+            admin.connect("tillstream").await?
+        }
+    };
+    crate::apply::migrate::require_latest(&client, &config.target.schema).await?;
+    Ok(client)
 }
 
 async fn readers(config: &Config, args: &crate::cli::GrantArgs, change: grant::Change) -> anyhow::Result<Outcome> {

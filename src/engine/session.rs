@@ -351,7 +351,7 @@ impl Session {
         };
         let rows = answer("target", question).await?;
         let Some(row) = rows.first() else { return Ok(()) };
-        let (flushed, asked): (Lsn, bool) = (row.try_get(0)?, row.try_get(1)?);
+        let (flushed, asked, awaited): (Lsn, bool, bool) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
         if let Some(position) = self.confirmations.flushed(flushed) {
             self.stream.confirm(position);
         }
@@ -361,7 +361,7 @@ impl Session {
         if asked {
             self.serve().await?;
         }
-        self.move_idle().await?;
+        self.move_idle(awaited).await?;
         if !self.jobs.is_running() {
             self.run_jobs().await?;
         }
@@ -373,14 +373,14 @@ impl Session {
     }
 
     /// With nothing for us in what the source has written, the position moves on all the same: an idle shop must not
-    /// keep WAL for the whole server.
-    async fn move_idle(&mut self) -> Result<(), EngineError> {
+    /// keep WAL for the whole server, and a reader who waits for a position is not to wait for [`IDLE_MOVE`].
+    async fn move_idle(&mut self, awaited: bool) -> Result<(), EngineError> {
         if self.hold.is_some() {
             return Ok(());
         }
         let Some(position) = self.assembler.idle_position() else { return Ok(()) };
         let caught_up = self.until.is_some_and(|until| position >= until);
-        if self.moved.elapsed() < IDLE_MOVE && !caught_up {
+        if self.moved.elapsed() < IDLE_MOVE && !caught_up && !awaited {
             return Ok(());
         }
         let Some(writer) = &mut self.writer else { return Ok(()) };
