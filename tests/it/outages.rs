@@ -47,6 +47,7 @@ async fn the_server_stops_and_crashes_and_drops_connections() {
     live(&db.client().await, &daemon).await;
     let traders = Traders::start(&db, 1);
     let mut outages = 0;
+    #[allow(clippy::type_complexity)]
     let stops: [(&str, fn(&mut Postgres)); 3] = [
         ("fast stop", |s| s.stop(StopMode::Fast).unwrap()),
         ("immediate stop", |s| s.stop(StopMode::Immediate).unwrap()),
