@@ -93,14 +93,14 @@ async fn readers(config: &Config, args: &crate::cli::GrantArgs, change: grant::C
     let client = reports_session(config, args.admin_url.as_deref()).await?;
     let access = grant::run(&client, config, &args.login, &args.tenants, change).await?;
     if args.json {
-        tell(&serde_json::to_string(&access)?);
+        tell(serde_json::to_string(&access)?);
     } else {
         let stores = match (access.all_stores, access.stores.is_empty()) {
             (true, _) => "every store".to_string(),
             (false, true) => "nothing".to_string(),
             (false, false) => access.stores.join(", "),
         };
-        tell(&format!("{} reads {stores}", access.login));
+        tell(format!("{} reads {stores}", access.login));
     }
     Ok(Outcome::Done)
 }
@@ -112,7 +112,7 @@ async fn stand_in(config: &Config, action: crate::cli::CompatAction) -> anyhow::
     };
     let client = reports_session(config, args.admin_url.as_deref()).await?;
     for change in compat::run(&client, config, action, &args.tenants).await? {
-        tell(&format!("{}: views {}; tables {}", change.tenant, change.views.join(", "), change.tables.join(", ")));
+        tell(format!("{}: views {}; tables {}", change.tenant, change.views.join(", "), change.tables.join(", ")));
     }
     Ok(Outcome::Done)
 }
