@@ -3,6 +3,7 @@
 
 mod compat;
 mod demo;
+mod expected;
 mod grafana;
 mod harness;
 mod jobs;
