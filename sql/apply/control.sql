@@ -45,7 +45,8 @@ ORDER BY v.finished NULLS FIRST, t.tenant LIMIT 1
 
 -- name: verified
 INSERT INTO {state}.verification AS v (tenant, finished, took_ms, lsn, rows_compared, differences, right_at, right_lsn)
-VALUES ($1, now(), $2, $3, $4, $5, CASE WHEN $5 = 0 THEN now() END, CASE WHEN $5 = 0 THEN $3 END)
+VALUES ($1, now(), $2, $3::pg_lsn, $4, $5::bigint, CASE WHEN $5::bigint = 0 THEN now() END,
+        CASE WHEN $5::bigint = 0 THEN $3::pg_lsn END)
 ON CONFLICT (tenant) DO UPDATE SET
   finished = excluded.finished, took_ms = excluded.took_ms, lsn = excluded.lsn, error = NULL,
   rows_compared = excluded.rows_compared, differences = excluded.differences,
