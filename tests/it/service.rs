@@ -159,7 +159,7 @@ async fn it_is_ready_measured_watched_reloaded_and_proves_itself() {
     manager.hears("READY=1").await;
     assert!(daemon.log().contains("[schedule] prune"), "{}", daemon.log());
     rewrite(&config, "0 3 1 *", "0 4 1 * *");
-    rewrite(&config, "every = \"1s\"", "every = \"off\"");
+    rewrite(&config, "[verify]\nevery = \"1s\"", "[verify]\nevery = \"off\"");
     rewrite(&config, &format!("slot = \"{}\"", db.slot()), "slot = \"elsewhere\"");
     daemon.signal(Signal::SIGHUP);
     manager.hears("RELOADING=1").await;
