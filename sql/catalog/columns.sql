@@ -1,7 +1,11 @@
 -- The columns of some relations: $1 their oids.
+-- Whoever may read a whole table is not asked about each of its columns.
+WITH asked AS MATERIALIZED (
+  SELECT oid, has_table_privilege(oid, 'SELECT') AS readable FROM unnest($1::oid[]) AS r(oid)
+)
 SELECT a.attrelid, a.attname::text, a.atttypid, format_type(a.atttypid, a.atttypmod) AS type_name, a.attnotnull,
        t.typtype = 'e' AS is_enum, t.typname = 'citext' AS is_citext, a.attgenerated <> '' AS generated,
-       has_column_privilege(a.attrelid, a.attnum, 'SELECT') AS readable
-FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
-WHERE a.attrelid = ANY ($1::oid[]) AND a.attnum > 0 AND NOT a.attisdropped
+       asked.readable OR has_column_privilege(a.attrelid, a.attnum, 'SELECT') AS readable
+FROM asked JOIN pg_attribute a ON a.attrelid = asked.oid JOIN pg_type t ON t.oid = a.atttypid
+WHERE a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attrelid, a.attnum

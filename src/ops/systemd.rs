@@ -2,7 +2,10 @@
 //!
 //! Without `NOTIFY_SOCKET` every call does nothing. A notification that cannot be sent is never a reason to stop working.
 
+use std::ffi::{OsStr, OsString};
 use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -15,6 +18,8 @@ use super::health::Health;
 /// How often a start that takes long asks for more time, and how much it gets each time.
 const START_TICK: Duration = Duration::from_secs(10);
 const START_EXTENSION: Duration = Duration::from_secs(60);
+/// How long the service manager may take to read what must not be lost.
+const SEND_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Cheap to clone; all clones are one.
 #[derive(Debug, Clone)]
@@ -22,7 +27,8 @@ pub struct Notifier(Arc<State>);
 
 #[derive(Debug)]
 struct State {
-    present: bool,
+    /// `NOTIFY_SOCKET`.
+    socket: Option<OsString>,
     said: Mutex<Said>,
 }
 
@@ -35,13 +41,13 @@ struct Said {
 impl Notifier {
     /// Reads `NOTIFY_SOCKET`.
     pub fn from_env() -> Self {
-        let present = std::env::var_os("NOTIFY_SOCKET").is_some_and(|path| !path.is_empty());
-        Notifier(Arc::new(State { present, said: Mutex::default() }))
+        let socket = std::env::var_os("NOTIFY_SOCKET").filter(|path| !path.is_empty());
+        Notifier(Arc::new(State { socket, said: Mutex::default() }))
     }
 
     /// Whether a service manager listens.
     pub fn is_present(&self) -> bool {
-        self.0.present
+        self.0.socket.is_some()
     }
 
     /// The stream is live. Only the first call is sent; after a reload use [`Notifier::reloaded`].
@@ -126,12 +132,28 @@ impl Notifier {
     }
 
     fn send(&self, states: &[NotifyState<'_>]) {
-        if self.is_present()
-            && let Err(error) = sd_notify::notify(states)
+        if let Some(socket) = &self.0.socket
+            && let Err(error) = send_to(socket, states)
         {
             tracing::debug!(%error, "cannot notify the service manager");
         }
     }
+}
+
+/// A service manager that does not read must not stop the engine: a line of status or a sign of life is dropped then,
+/// anything else waits a moment.
+fn send_to(path: &OsStr, states: &[NotifyState<'_>]) -> io::Result<()> {
+    let text: String = states.iter().map(|state| format!("{state}\n")).collect();
+    let socket = UnixDatagram::unbound()?;
+    match path.as_encoded_bytes().strip_prefix(b"@") {
+        Some(name) => socket.connect_addr(&SocketAddr::from_abstract_name(name)?)?,
+        None => socket.connect(path)?,
+    }
+    match states {
+        [NotifyState::Status(_)] | [NotifyState::Watchdog] => socket.set_nonblocking(true)?,
+        _ => socket.set_write_timeout(Some(SEND_TIMEOUT))?,
+    }
+    socket.send(text.as_bytes()).map(drop)
 }
 
 /// The feeding thread. It ends when this is dropped.

@@ -163,3 +163,26 @@ fn child_not_watched() {
     let _watchdog = notifier.watch(Health::default()).unwrap();
     notifier.stopping();
 }
+
+#[test]
+fn a_manager_that_does_not_read_stops_nobody() {
+    let mut manager = Manager::start("child_says_much", &[]);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while manager.child.try_wait().unwrap().is_none() {
+        assert!(Instant::now() < deadline, "it waits for a manager that does not read");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+#[ignore = "run by a_manager_that_does_not_read_stops_nobody with its environment"]
+fn child_says_much() {
+    if std::env::var_os(CHILD).is_none() {
+        return;
+    }
+    let notifier = Notifier::from_env();
+    for n in 0..5000 {
+        notifier.status(&format!("line {n}"));
+    }
+    notifier.stopping();
+}
