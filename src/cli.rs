@@ -20,7 +20,7 @@ Exit status: 0 done; 1 it ran and what it checks does not hold; 2 could not run.
 
 /// Live, exactly-once sales reports beside a PostgreSQL point-of-sale database.
 #[derive(Debug, Parser)]
-#[command(name = "tillstream", version, after_help = EXAMPLES, disable_help_subcommand = true, max_term_width = 100)]
+#[command(name = "tillstream", version = crate::version::FULL, after_help = EXAMPLES, disable_help_subcommand = true, max_term_width = 100)]
 pub struct Cli {
     #[command(flatten)]
     pub global: Global,
@@ -76,6 +76,8 @@ pub enum Command {
     Run(RunArgs),
     /// Phase, position, lag, stores and jobs; answers also when the daemon is down
     Status(ReadArgs),
+    /// Collect on stdout what a bug report needs; secrets are left out
+    Doctor,
     /// Recompute every report row from the POS tables at one position and compare
     Verify(VerifyArgs),
     /// Recompute all four reports for some days
@@ -287,6 +289,7 @@ mod tests {
             "check --config x.toml -v --log-format json",
             "run --once",
             "status --json -q",
+            "doctor --config x.toml",
             "verify --tenant t --repair --json",
             "recalculate --date 2026-03-01 --to 2026-03-07 --tenant t",
             "resync --tenant t",

@@ -26,3 +26,4 @@ pub mod schedule;
 pub mod source;
 pub mod sql;
 pub mod verify;
+pub mod version;

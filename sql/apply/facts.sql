@@ -77,22 +77,36 @@ WHERE f.tenant_id = k.tenant_id AND f.id = k.id
 
 -- A null text was left out of the stream as unchanged: what is stored stays.
 -- name: put_products
-INSERT INTO {reports}.product AS p (tenant, product_id, name, sku, barcode, is_active)
-SELECT t.tenant, n.id, coalesce(n.name, o.name, ''), coalesce(n.sku, o.sku, ''), coalesce(n.barcode, o.barcode, ''), n.is_active
+INSERT INTO {state}.product AS p
+SELECT n.tenant_id, n.id, coalesce(n.name, o.name, ''), coalesce(n.sku, o.sku, ''), coalesce(n.barcode, o.barcode, ''), n.is_active
 FROM unnest($1::integer[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::boolean[])
        n(tenant_id, id, name, sku, barcode, is_active)
-JOIN {state}.tenant t ON t.id = n.tenant_id
-LEFT JOIN {reports}.product o ON o.tenant = t.tenant AND o.product_id = n.id
+LEFT JOIN {state}.product o ON o.tenant_id = n.tenant_id AND o.id = n.id
+ON CONFLICT (tenant_id, id) DO UPDATE SET
+  name = excluded.name, sku = excluded.sku, barcode = excluded.barcode, is_active = excluded.is_active
+
+-- name: remove_products
+DELETE FROM {state}.product f USING unnest($1::integer[], $2::bigint[]) k(tenant_id, id)
+WHERE f.tenant_id = k.tenant_id AND f.id = k.id
+
+-- The dimension follows the facts of the products named.
+-- name: show_products
+WITH k AS (
+  SELECT t.tenant, k.tenant_id, k.id FROM unnest($1::integer[], $2::bigint[]) k(tenant_id, id)
+  JOIN {state}.tenant t ON t.id = k.tenant_id
+), gone AS (
+  UPDATE {reports}.product r SET deleted_at = now(), updated_at = now() FROM k
+  WHERE r.tenant = k.tenant AND r.product_id = k.id AND r.deleted_at IS NULL
+    AND NOT EXISTS (SELECT FROM {state}.product p WHERE p.tenant_id = k.tenant_id AND p.id = k.id)
+)
+INSERT INTO {reports}.product AS r (tenant, product_id, name, sku, barcode, is_active)
+SELECT v.tenant, v.product_id, v.name, v.sku, v.barcode, v.is_active
+FROM k JOIN {state}.product_dimension v ON v.tenant_id = k.tenant_id AND v.product_id = k.id
 ON CONFLICT (tenant, product_id) DO UPDATE SET
   name = excluded.name, sku = excluded.sku, barcode = excluded.barcode, is_active = excluded.is_active,
   deleted_at = NULL, updated_at = now()
-WHERE (p.name, p.sku, p.barcode, p.is_active, p.deleted_at)
+WHERE (r.name, r.sku, r.barcode, r.is_active, r.deleted_at)
       IS DISTINCT FROM (excluded.name, excluded.sku, excluded.barcode, excluded.is_active, NULL)
-
--- name: remove_products
-UPDATE {reports}.product p SET deleted_at = now(), updated_at = now()
-FROM unnest($1::integer[], $2::bigint[]) k(tenant_id, id) JOIN {state}.tenant t ON t.id = k.tenant_id
-WHERE p.tenant = t.tenant AND p.product_id = k.id AND p.deleted_at IS NULL
 
 -- name: put_customers
 INSERT INTO {state}.customer AS c

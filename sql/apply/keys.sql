@@ -37,7 +37,6 @@ WHERE c.tenant_id = $1 AND c.customer_id > $2 AND c.customer_id <= $3
 
 -- Every active product, and every product that has a row today.
 -- name: all_inventory
-SELECT $1::integer, p.product_id FROM {reports}.product p JOIN {state}.tenant t ON t.tenant = p.tenant
-WHERE t.id = $1 AND p.is_active AND p.deleted_at IS NULL
+SELECT p.tenant_id, p.id FROM {state}.product p WHERE p.tenant_id = $1 AND p.is_active
 UNION SELECT $1, r.product_id FROM {reports}.inventory_snapshot r JOIN {state}.tenant t ON t.tenant = r.tenant
       WHERE t.id = $1 AND r.date = t.today

@@ -1,5 +1,7 @@
 -- Report rows of the keys named, written as the row definitions (migration 0003) have them now: put where they have
 -- a row, deleted where they have none any more, untouched where nothing differs. Comes back: how many rows changed.
+-- Rows to delete are found by the facts and sums themselves, by key: the planner takes a batch for a handful of rows,
+-- and would compare the rows to keep with each of them.
 -- {keys} is one of the key queries of keys.sql: those of a batch, or all of a tenant's days.
 
 -- name: show_daily_sales
@@ -8,7 +10,7 @@ v AS MATERIALIZED (SELECT v.* FROM k JOIN {state}.daily_row v ON v.tenant_id = k
 gone AS (
   DELETE FROM {reports}.daily_sales_report r USING k JOIN {state}.tenant t ON t.id = k.tenant_id
   WHERE r.tenant = t.tenant AND r.date = k.date
-    AND NOT EXISTS (SELECT FROM v WHERE v.tenant_id = k.tenant_id AND v.day = k.date)
+    AND NOT EXISTS (SELECT FROM {state}.daily_row v WHERE v.tenant_id = k.tenant_id AND v.day = k.date)
   RETURNING 1
 ), put AS (
 INSERT INTO {reports}.daily_sales_report AS r (
@@ -45,7 +47,8 @@ v AS MATERIALIZED (SELECT v.* FROM k JOIN {state}.product_row v ON v.tenant_id =
 gone AS (
   DELETE FROM {reports}.product_performance r USING k JOIN {state}.tenant t ON t.id = k.tenant_id
   WHERE r.tenant = t.tenant AND r.product_id = k.product_id AND r.date = k.date
-    AND NOT EXISTS (SELECT FROM v WHERE v.tenant_id = k.tenant_id AND v.product_id = k.product_id AND v.day = k.date)
+    AND NOT EXISTS (SELECT FROM {state}.product_day p WHERE p.tenant_id = k.tenant_id AND p.product_id = k.product_id
+                    AND p.day = k.date AND p.day >= t.horizon AND p.lines > 0)
   RETURNING 1
 ), put AS (
 INSERT INTO {reports}.product_performance AS r (
@@ -74,7 +77,8 @@ v AS MATERIALIZED (SELECT v.* FROM k JOIN {state}.customer_row v ON v.tenant_id 
 gone AS (
   DELETE FROM {reports}.customer_analytics r USING k JOIN {state}.tenant t ON t.id = k.tenant_id
   WHERE r.tenant = t.tenant AND r.customer_id = k.customer_id AND r.period_end = t.today
-    AND NOT EXISTS (SELECT FROM v WHERE v.tenant_id = k.tenant_id AND v.customer_id = k.customer_id)
+    AND NOT EXISTS (SELECT FROM {state}.customer_total c WHERE c.tenant_id = k.tenant_id AND c.customer_id = k.customer_id
+                    AND c.sales > 0)
   RETURNING 1
 ), put AS (
 INSERT INTO {reports}.customer_analytics AS r (
@@ -116,7 +120,9 @@ v AS MATERIALIZED (SELECT v.* FROM k JOIN {state}.inventory_row v ON v.tenant_id
 gone AS (
   DELETE FROM {reports}.inventory_snapshot r USING k JOIN {state}.tenant t ON t.id = k.tenant_id
   WHERE r.tenant = t.tenant AND r.product_id = k.product_id AND r.date = t.today
-    AND NOT EXISTS (SELECT FROM v WHERE v.tenant_id = k.tenant_id AND v.product_id = k.product_id)
+    AND NOT EXISTS (SELECT FROM {state}.product p WHERE p.tenant_id = k.tenant_id AND p.id = k.product_id
+                    AND coalesce((SELECT l.track_inventory FROM {state}.stock_limits l
+                                  WHERE l.tenant_id = p.tenant_id AND l.product_id = p.id ORDER BY l.id DESC LIMIT 1), true))
   RETURNING 1
 ), put AS (
 INSERT INTO {reports}.inventory_snapshot AS r (

@@ -11,12 +11,12 @@ WITH d AS (
   SELECT * FROM d
   ON CONFLICT (tenant_id, product_id, day) DO UPDATE SET
     lines = p.lines + excluded.lines, sales = p.sales + excluded.sales, quantity = p.quantity + excluded.quantity,
-    revenue = p.revenue + excluded.revenue, price_sum = p.price_sum + excluded.price_sum, cost = p.cost + excluded.cost
-  RETURNING p.tenant_id, p.product_id, p.day, p.lines
+    revenue = p.revenue + excluded.revenue, price_sum = p.price_sum + excluded.price_sum, cost = p.cost + excluded.cost,
+    lines_before = p.lines
+  RETURNING p.tenant_id, p.day, p.lines, p.lines_before
 )
-SELECT u.tenant_id, u.day, sum((u.lines > 0)::integer - (u.lines - d.lines > 0)::integer)::bigint AS products
-FROM u JOIN d USING (tenant_id, product_id, day) GROUP BY 1, 2
-HAVING sum((u.lines > 0)::integer - (u.lines - d.lines > 0)::integer) <> 0
+SELECT tenant_id, day, sum((lines > 0)::integer - (lines_before > 0)::integer)::bigint AS products
+FROM u GROUP BY 1, 2 HAVING sum((lines > 0)::integer - (lines_before > 0)::integer) <> 0
 
 -- The same for customers.
 -- name: add_customer_days
@@ -28,12 +28,11 @@ WITH d AS (
   SELECT * FROM d
   ON CONFLICT (tenant_id, customer_id, day) DO UPDATE SET
     sales = c.sales + excluded.sales, spent = c.spent + excluded.spent,
-    credit_sales = c.credit_sales + excluded.credit_sales, credit = c.credit + excluded.credit
-  RETURNING c.tenant_id, c.customer_id, c.day, c.sales
+    credit_sales = c.credit_sales + excluded.credit_sales, credit = c.credit + excluded.credit, sales_before = c.sales
+  RETURNING c.tenant_id, c.day, c.sales, c.sales_before
 )
-SELECT u.tenant_id, u.day, sum((u.sales > 0)::integer - (u.sales - d.sales > 0)::integer)::bigint AS customers
-FROM u JOIN d USING (tenant_id, customer_id, day) GROUP BY 1, 2
-HAVING sum((u.sales > 0)::integer - (u.sales - d.sales > 0)::integer) <> 0
+SELECT tenant_id, day, sum((sales > 0)::integer - (sales_before > 0)::integer)::bigint AS customers
+FROM u GROUP BY 1, 2 HAVING sum((sales > 0)::integer - (sales_before > 0)::integer) <> 0
 
 -- name: add_customer_totals
 INSERT INTO {state}.customer_total AS c (tenant_id, customer_id, sales, spent, credit, payments, paid)

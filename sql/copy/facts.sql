@@ -66,5 +66,5 @@ SELECT c.id, c.first_name, c.last_name, c.middle_name, c.customer_type, c.compan
        c.customer_type = ANY ({company_types})
 FROM {table customer} c
 
--- name: tillstream_product
+-- name: product
 SELECT p.id, p.name, p.sku, p.barcode, p.is_active FROM {table product} p

@@ -129,6 +129,12 @@ CREATE TABLE {state}.stock_limits (
 );
 CREATE INDEX stock_limits_product ON {state}.stock_limits (tenant_id, product_id);
 
+CREATE TABLE {state}.product (
+  tenant_id integer NOT NULL, id bigint NOT NULL,
+  name text NOT NULL, sku text NOT NULL, barcode text NOT NULL, is_active boolean NOT NULL,
+  PRIMARY KEY (tenant_id, id)
+);
+
 CREATE TABLE {state}.customer (
   tenant_id integer NOT NULL, id bigint NOT NULL,
   first_name text NOT NULL, last_name text NOT NULL, middle_name text NOT NULL,
@@ -152,6 +158,7 @@ CREATE TABLE {state}.product_day (
   tenant_id integer NOT NULL, product_id bigint NOT NULL, day date NOT NULL,
   lines bigint NOT NULL, sales bigint NOT NULL, quantity numeric NOT NULL, revenue numeric NOT NULL,
   price_sum numeric NOT NULL, cost numeric NOT NULL,
+  lines_before bigint NOT NULL DEFAULT 0, -- what lines was before the last write: tells whether the product came or went
   PRIMARY KEY (tenant_id, product_id, day)
 ) WITH (fillfactor = 80);
 
@@ -159,6 +166,7 @@ CREATE TABLE {state}.product_day (
 CREATE TABLE {state}.customer_day (
   tenant_id integer NOT NULL, customer_id bigint NOT NULL, day date NOT NULL,
   sales bigint NOT NULL, spent numeric NOT NULL, credit_sales bigint NOT NULL, credit numeric NOT NULL,
+  sales_before bigint NOT NULL DEFAULT 0, -- as lines_before of product_day
   PRIMARY KEY (tenant_id, customer_id, day)
 ) WITH (fillfactor = 80);
 

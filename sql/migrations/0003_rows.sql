@@ -116,8 +116,8 @@ SELECT p.tenant_id, p.is_active, p.tenant, p.product_id, p.today AS date,
        v.on_hand <= 0 AS is_out_of_stock,
        v.on_hand <= coalesce(limits.min_quantity, 0) AS is_low_stock,
        coalesce(v.on_hand >= limits.max_quantity, false) AS is_overstock
-FROM (SELECT t.id AS tenant_id, t.tenant, t.today, d.product_id, d.is_active
-      FROM {reports}.product d JOIN {state}.tenant t ON t.tenant = d.tenant WHERE d.deleted_at IS NULL) p
+FROM (SELECT t.id AS tenant_id, t.tenant, t.today, d.id AS product_id, d.is_active
+      FROM {state}.product d JOIN {state}.tenant t ON t.id = d.tenant_id) p
 LEFT JOIN {state}.stock s ON s.tenant_id = p.tenant_id AND s.product_id = p.product_id
 LEFT JOIN LATERAL (SELECT r.cost_price, r.sale_price FROM {state}.pricing r
                    WHERE r.tenant_id = p.tenant_id AND r.product_id = p.product_id ORDER BY r.id DESC LIMIT 1) pricing ON true
@@ -130,6 +130,10 @@ CROSS JOIN LATERAL (
                      AND d.day BETWEEN p.today - 30 AND p.today), 0) AS sold
   OFFSET 0) v
 WHERE coalesce(limits.track_inventory, true);
+
+CREATE VIEW {state}.product_dimension AS
+SELECT p.tenant_id, t.tenant, p.id AS product_id, p.name, p.sku, p.barcode, p.is_active
+FROM {state}.product p JOIN {state}.tenant t ON t.id = p.tenant_id;
 
 CREATE VIEW {state}.customer_dimension AS
 SELECT c.tenant_id, t.tenant, c.id AS customer_id,

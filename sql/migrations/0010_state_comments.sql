@@ -19,6 +19,7 @@ BEGIN
     ('session', 'Base facts: cashier sessions'),
     ('pricing', 'Base facts: prices of products'),
     ('stock_limits', 'Base facts: minimum and maximum stock of products'),
+    ('product', 'Base facts: products'),
     ('customer', 'Base facts: customers and the parts of their names'),
     ('daily', 'Unrounded sums behind daily_sales_report'),
     ('product_day', 'Unrounded sums behind product_performance'),
@@ -36,6 +37,7 @@ BEGIN
     ('product_row', 'Rows of product_performance as the sums have them'),
     ('customer_row', 'Live rows of customer_analytics as the sums have them'),
     ('inventory_row', 'Today''s rows of inventory_snapshot as the sums have them'),
+    ('product_dimension', 'Rows of the product dimension as the facts have them'),
     ('customer_dimension', 'Rows of the customer dimension as the facts have them'),
     ('reached', 'How far the reports are: the stored position, or the slot''s where that is further')
   LOOP

@@ -12,7 +12,7 @@ RETURNING id
 WITH a AS (DELETE FROM {state}.sale WHERE tenant_id = $1), b AS (DELETE FROM {state}.stock_movement WHERE tenant_id = $1),
      c AS (DELETE FROM {state}.batch WHERE tenant_id = $1), d AS (DELETE FROM {state}.reservation WHERE tenant_id = $1),
      e AS (DELETE FROM {state}.credit_payment WHERE tenant_id = $1), f AS (DELETE FROM {state}.session WHERE tenant_id = $1),
-     g AS (DELETE FROM {state}.pricing WHERE tenant_id = $1), h AS (DELETE FROM {state}.stock_limits WHERE tenant_id = $1)
+     i AS (DELETE FROM {state}.product WHERE tenant_id = $1), g AS (DELETE FROM {state}.pricing WHERE tenant_id = $1), h AS (DELETE FROM {state}.stock_limits WHERE tenant_id = $1)
 DELETE FROM {state}.customer WHERE tenant_id = $1
 
 -- name: synchronize_tenant
@@ -26,10 +26,11 @@ UPDATE {state}.tenant SET today = $2 WHERE id = $1
 WITH gone AS (
   UPDATE {reports}.product r SET deleted_at = now(), updated_at = now() FROM {state}.tenant t
   WHERE t.id = $1 AND r.tenant = t.tenant AND r.deleted_at IS NULL
-    AND NOT EXISTS (SELECT FROM tillstream_product p WHERE p.id = r.product_id)
+    AND NOT EXISTS (SELECT FROM {state}.product p WHERE p.tenant_id = $1 AND p.id = r.product_id)
 )
 INSERT INTO {reports}.product AS r (tenant, product_id, name, sku, barcode, is_active)
-SELECT t.tenant, p.id, p.name, p.sku, p.barcode, p.is_active FROM tillstream_product p, {state}.tenant t WHERE t.id = $1
+SELECT v.tenant, v.product_id, v.name, v.sku, v.barcode, v.is_active
+FROM {state}.product_dimension v WHERE v.tenant_id = $1
 ON CONFLICT (tenant, product_id) DO UPDATE SET
   name = excluded.name, sku = excluded.sku, barcode = excluded.barcode, is_active = excluded.is_active,
   deleted_at = NULL, updated_at = now()
@@ -76,4 +77,4 @@ LIMIT 5
 
 -- name: analyze
 ANALYZE {state}.sale, {state}.credit_payment, {state}.product_day, {state}.customer_day, {state}.customer_total, {state}.stock,
-        {state}.pricing, {state}.stock_limits, {state}.daily, {reports}.product
+        {state}.pricing, {state}.stock_limits, {state}.daily, {state}.product

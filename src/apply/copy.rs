@@ -57,6 +57,8 @@ pub struct Snapshot<'a> {
     pub client: &'a Transaction<'a>,
     /// Transactions whose commit record lies before it are in the snapshot, no others.
     pub position: Lsn,
+    /// Called every few thousand rows: it moves on.
+    pub moved: &'a (dyn Fn() + Sync),
 }
 
 /// Copies one store into `target`'s transaction; the caller commits it.
@@ -97,14 +99,12 @@ pub async fn store(
     scope.horizon = new.horizon;
     for what in ["clear_facts", "clear_sums"] {
         target.execute(sql.text(what), &[&id]).await.map_err(writing(what))?;
+        (source.moved)();
     }
     target
-        .batch_execute(
-            "SET LOCAL work_mem = '128MB'; SET LOCAL jit = off; \
-             CREATE TEMP TABLE tillstream_product (id bigint, name text, sku text, barcode text, is_active boolean) ON COMMIT DROP",
-        )
+        .batch_execute("SET LOCAL work_mem = '128MB'; SET LOCAL jit = off")
         .await
-        .map_err(writing("a temporary table"))?;
+        .map_err(writing("the session's settings"))?;
     let mut progress = Progress::new(&new.name, expected_rows(source.client, config, scope).await);
     for (table, template) in named(COPIES) {
         let query = render(&template, scope, config)?;
@@ -133,22 +133,18 @@ async fn copy_table(
     let store = || scope.name.clone();
     let reading = |e| CopyError::Source { store: store(), table, source: e };
     let writing = |e| CopyError::Target { store: store(), what: table, source: e };
-    let (from, to) = if table == "tillstream_product" {
-        (format!("COPY ({query}) TO STDOUT (FORMAT binary)"), format!("COPY {table} FROM STDIN (FORMAT binary)"))
-    } else {
-        let id = scope.tenant_id;
-        (
-            format!("COPY (SELECT {id}::integer, q.* FROM ({query}) q) TO STDOUT (FORMAT binary)"),
-            format!("COPY {} FROM STDIN (FORMAT binary)", qualified(&config.state_schema(), table)),
-        )
-    };
+    let id = scope.tenant_id;
+    let from = format!("COPY (SELECT {id}::integer, q.* FROM ({query}) q) TO STDOUT (FORMAT binary)");
+    let to = format!("COPY {} FROM STDIN (FORMAT binary)", qualified(&config.state_schema(), table));
     let rows = source.client.copy_out(&from).await.map_err(reading)?;
     let sink = target.copy_in::<_, bytes::Bytes>(&to).await.map_err(writing)?;
     pin_mut!(rows);
     pin_mut!(sink);
     while let Some(row) = rows.try_next().await.map_err(reading)? {
         sink.feed(row).await.map_err(writing)?;
-        progress.row(table);
+        if progress.row(table) {
+            (source.moved)();
+        }
     }
     sink.finish().await.map_err(writing)?;
     Ok(())
@@ -176,12 +172,19 @@ async fn refuse_unusable(target: &Transaction<'_>, sql: &Statements, id: i32, na
 
 /// Sums, then report rows and dimensions, of one tenant whose facts are there.
 pub async fn build(target: &Transaction<'_>, sql: &Statements, id: i32) -> Result<(), tokio_postgres::Error> {
-    for statement in ["show_dimension_products", "show_dimension_customers"] {
-        target.execute(sql.text(statement), &[&id]).await?;
-    }
+    dimensions(target, sql, id).await?;
     sums(target, sql, id).await?;
     show(target, sql, id, BusinessDay::MIN, BusinessDay::MAX).await?;
     Ok(())
+}
+
+/// The dimensions of a tenant as its facts have them. Comes back: how many rows changed.
+pub async fn dimensions(target: &Transaction<'_>, sql: &Statements, id: i32) -> Result<u64, tokio_postgres::Error> {
+    let mut changed = 0;
+    for statement in ["show_dimension_products", "show_dimension_customers"] {
+        changed += target.execute(sql.text(statement), &[&id]).await?;
+    }
+    Ok(changed)
 }
 
 /// The sums of one tenant whose facts are there and whose sums are not.
@@ -246,15 +249,20 @@ impl Progress {
         Progress { store: store.to_string(), expected, rows: 0, started: now, told: now }
     }
 
-    fn row(&mut self, table: &'static str) {
+    /// True every few thousand rows.
+    fn row(&mut self, table: &'static str) -> bool {
         self.rows += 1;
-        if self.rows.is_multiple_of(4096) && self.told.elapsed() >= TELL_EVERY {
+        if !self.rows.is_multiple_of(4096) {
+            return false;
+        }
+        if self.told.elapsed() >= TELL_EVERY {
             self.told = Instant::now();
             let seconds = self.started.elapsed().as_secs().max(1);
             let rate = (self.rows / seconds).max(1);
             let left = self.expected.saturating_sub(self.rows) / rate;
             tracing::info!(store = %self.store, table, rows = self.rows, rows_per_second = rate, seconds_left = left, "copying");
         }
+        true
     }
 
     fn done(&self) {

@@ -30,6 +30,7 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "state_comments",
         sql: include_str!("../../sql/migrations/0010_state_comments.sql"),
     },
+    Migration { version: 11, name: "verification", sql: include_str!("../../sql/migrations/0011_verification.sql") },
 ];
 const BOOTSTRAP: &str = include_str!("../../sql/migrations/0000_bootstrap.sql");
 

@@ -155,6 +155,8 @@ fn attributes(set: &WorkingSet, calls: &mut Vec<Call>) {
         || columns!(put, ((t, id), p) => t.0, *id, p.name.clone(), p.sku.clone(), p.barcode.clone(), p.is_active),
     );
     remove(calls, "remove_products", &gone);
+    let all: Vec<Key> = products.iter().map(|(key, _)| *key).collect();
+    remove(calls, "show_products", &all);
 
     let customers = sorted(&set.customers);
     let put: Vec<_> = customers.iter().filter_map(|(key, row)| row.as_ref().map(|row| (*key, row))).collect();

@@ -1,13 +1,13 @@
 //! One session on the target that holds the writer's lock.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant as Moment};
 
 use tokio_postgres::{Client, Transaction};
 
 use super::batch::{Batch, End, Step};
 use super::statements::Statements;
 use super::{ApplyError, load, write};
-use crate::domain::{BusinessDay, TenantId};
+use crate::domain::{BusinessDay, Instant, TenantId};
 use crate::facts::working_set::Needs;
 use crate::lsn::Lsn;
 use crate::reports::{Deltas, Horizons};
@@ -33,6 +33,10 @@ pub struct Applied {
     /// `None`: nothing was committed yet.
     pub committed: Option<Lsn>,
     pub changes: usize,
+    /// Source transactions that ended in it.
+    pub transactions: usize,
+    /// When the last of them was committed at the source; `None`: nothing became visible.
+    pub committed_at: Option<Instant>,
     pub took: Duration,
 }
 
@@ -89,12 +93,12 @@ impl Writer {
     }
 
     async fn try_apply(&mut self, batch: Batch) -> Result<Applied, ApplyError> {
-        let started = Instant::now();
+        let started = Moment::now();
         if !self.open {
             self.client.batch_execute("BEGIN").await?;
             self.open = true;
         }
-        let mut changes = 0;
+        let (mut changes, mut transactions) = (0, 0);
         if !batch.steps.is_empty() {
             let mut needs = Needs::default();
             let mut fresh = !batch.continued;
@@ -104,7 +108,10 @@ impl Writer {
                         changes += 1;
                         needs.add(*tenant, change, fresh);
                     }
-                    Step::Commit => fresh = true,
+                    Step::Commit => {
+                        transactions += 1;
+                        fresh = true;
+                    }
                 }
             }
             let mut set = load::working_set(&self.client, &self.sql, &mut needs).await?;
@@ -119,7 +126,8 @@ impl Writer {
             write::batch(&self.client, &mut self.sql, &set, deltas, &self.horizons).await?;
         }
         let Some(end) = batch.end else {
-            return Ok(Applied { position: self.position, committed: None, changes, took: started.elapsed() });
+            let (position, took) = (self.position, started.elapsed());
+            return Ok(Applied { position, committed: None, changes, transactions, committed_at: None, took });
         };
         self.sql.prepare(&self.client, &["move_position"]).await?;
         let moved =
@@ -131,7 +139,9 @@ impl Writer {
         self.open = false;
         self.position = end.lsn;
         let row = self.client.query_one("SELECT pg_current_wal_insert_lsn()", &[]).await?;
-        Ok(Applied { position: end.lsn, committed: Some(row.try_get(0)?), changes, took: started.elapsed() })
+        let committed_at = end.committed_at.filter(|_| transactions > 0);
+        let (position, committed, took) = (end.lsn, Some(row.try_get(0)?), started.elapsed());
+        Ok(Applied { position, committed, changes, transactions, committed_at, took })
     }
 
     /// A transaction for statements over many rows of a tenant.
@@ -186,6 +196,7 @@ impl Writer {
     pub async fn rebuild(&mut self, id: TenantId) -> Result<i64, ApplyError> {
         let (transaction, sql) = self.bulk().await?;
         transaction.execute(sql.text("clear_sums"), &[&id.0]).await?;
+        super::copy::dimensions(&transaction, sql, id.0).await?;
         super::copy::sums(&transaction, sql, id.0).await?;
         let changed = super::copy::show(&transaction, sql, id.0, BusinessDay::MIN, BusinessDay::MAX).await?;
         transaction.commit().await?;
@@ -199,7 +210,7 @@ impl Writer {
     pub async fn flush(&mut self) -> Result<Lsn, ApplyError> {
         self.client.batch_execute("BEGIN; SET LOCAL synchronous_commit = on").await?;
         self.sql.prepare(&self.client, &["move_position"]).await?;
-        let none: Option<crate::domain::Instant> = None;
+        let none: Option<Instant> = None;
         self.sql.query(&self.client, "move_position", &[&self.position, &self.position, &none]).await?;
         self.client.batch_execute("COMMIT").await?;
         Ok(self.client.query_one("SELECT pg_current_wal_flush_lsn()", &[]).await?.try_get(0)?)

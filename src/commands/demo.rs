@@ -46,7 +46,10 @@ pub async fn run(args: &DemoArgs) -> anyhow::Result<Outcome> {
     tell("starting     a throwaway postgresql");
     let starting = tokio::task::spawn_blocking(|| Postgres::start(StartOptions::default()));
     // Where the start is not waited for, the runtime does so at its end, and drops what came of it.
-    let Some(server) = unless(&mut stop, starting).await else { return Ok(Outcome::Done) };
+    let Some(server) = unless(&mut stop, starting).await else {
+        tell("stopped before it began");
+        return Ok(Outcome::Done);
+    };
     let server = server??;
     let (major, dir) = (server.binaries().major, server.socket_dir().to_path_buf());
     let pid = server.pid().map_or("-".to_string(), |pid| pid.to_string());

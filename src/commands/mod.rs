@@ -3,6 +3,7 @@
 pub mod check;
 pub mod compat;
 pub mod demo;
+mod doctor;
 pub mod drop;
 pub mod grant;
 pub mod grants;
@@ -56,8 +57,9 @@ pub async fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Revoke(args) => readers(&config(global)?, &args, grant::Change::Revoke).await,
         Command::Compat(action) => stand_in(&config(global)?, action).await,
         Command::Drop(args) => drop::run(&config(global)?, &args).await,
-        Command::Run(args) => run::run(config(global)?, &args).await,
+        Command::Run(args) => run::run(config(global)?, global.config_file().unwrap_or_default(), &args).await,
         Command::Status(args) => status::run(config(global)?, &args).await,
+        Command::Doctor => doctor::run(global).await,
         Command::Verify(args) => verify::run(config(global)?, &args).await,
         Command::Recalculate(args) => recalculate::run(config(global)?, &args).await,
         Command::Resync(args) => resync::run(config(global)?, &args).await,

@@ -41,6 +41,19 @@ impl Daemon {
         Ok(Some(Daemon { target, sql: statements(config), source, config: Arc::clone(config) }))
     }
 
+    /// Waits until no other command holds the daemon's reports at a position: two holds would undo each other. The turn
+    /// ends with this value.
+    ///
+    /// # Errors
+    /// The connection is lost.
+    pub async fn take_turn(&self) -> Result<(), tokio_postgres::Error> {
+        const TURN: &str = "SELECT pg_try_advisory_lock(1953066093, hashtext($1))";
+        while !self.target.query_one(TURN, &[&self.config.state_schema()]).await?.try_get::<_, bool>(0)? {
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(())
+    }
+
     /// Asks, and waits for the answer as long as somebody holds the writer's lock.
     ///
     /// # Errors

@@ -18,7 +18,7 @@ const RETAINED_WARNING: i64 = 1 << 30;
 
 /// What the operator has to know.
 #[derive(Debug, Default)]
-struct Status {
+pub(super) struct Status {
     phase: &'static str,
     position: Option<Lsn>,
     lag_bytes: Option<u64>,
@@ -27,6 +27,8 @@ struct Status {
     slot: Option<String>,
     stores: Vec<Value>,
     jobs: Vec<Value>,
+    /// The daemon's own verification, of each live store.
+    verification: Vec<Value>,
     /// What is wrong and what to do, most urgent first.
     advice: Vec<String>,
 }
@@ -36,19 +38,25 @@ struct Status {
 pub async fn run(config: Config, args: &ReadArgs) -> anyhow::Result<Outcome> {
     let status = look(&config).await?;
     if args.json {
-        let document = json!({
-            "phase": status.phase, "position": status.position.map(|p| p.to_string()), "lag_bytes": status.lag_bytes,
-            "lag_seconds": status.lag_seconds, "retained_wal_bytes": status.retained_bytes, "slot": status.slot,
-            "tenants": status.stores, "jobs": status.jobs, "advice": status.advice,
-        });
-        println!("{document}");
+        println!("{}", document(&status));
     } else {
         print!("{}", screen(&status));
     }
     Ok(Outcome::Done)
 }
 
-async fn look(config: &Config) -> anyhow::Result<Status> {
+/// For programs.
+pub(super) fn document(status: &Status) -> Value {
+    json!({
+        "phase": status.phase, "position": status.position.map(|p| p.to_string()), "lag_bytes": status.lag_bytes,
+        "lag_seconds": status.lag_seconds, "retained_wal_bytes": status.retained_bytes, "slot": status.slot,
+        "tenants": status.stores, "jobs": status.jobs, "verification": status.verification, "advice": status.advice,
+    })
+}
+
+/// # Errors
+/// Where the target cannot be asked.
+pub(super) async fn look(config: &Config) -> anyhow::Result<Status> {
     let target = config.target_connection().connect("tillstream status").await?;
     let mut status = Status { phase: "not set up", ..Status::default() };
     if migrate::version(&target, &config.target.schema).await? < migrate::latest() {
@@ -61,6 +69,7 @@ async fn look(config: &Config) -> anyhow::Result<Status> {
     let running = Writer::is_locked(&target, &config.state_schema()).await?;
     stores(config, &target, &mut status).await?;
     status.jobs = super::jobs::list(config, &target).await?;
+    verification(config, &target, &mut status).await?;
     status.phase = match (running, stored.is_some()) {
         (true, false) => "starting",
         (true, true) if status.stores.iter().any(|s| s["state"] == "copying") => "copying",
@@ -106,6 +115,41 @@ async fn stores(config: &Config, target: &Client, status: &mut Status) -> anyhow
             "tenant": row.try_get::<_, String>(0)?, "name": row.try_get::<_, String>(1)?,
             "time_zone": row.try_get::<_, String>(2)?, "state": row.try_get::<_, String>(3)?,
             "message": row.try_get::<_, Option<String>>(4)?, "synchronized_at": row.try_get::<_, Option<String>>(5)?,
+        }));
+    }
+    Ok(())
+}
+
+/// What the daemon found when it last verified each live store.
+async fn verification(config: &Config, target: &Client, status: &mut Status) -> anyhow::Result<()> {
+    let Some(every) = config.verify.every else { return Ok(()) };
+    let query = format!(
+        "SELECT t.tenant, to_char(v.finished AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), v.lsn::text, v.rows_compared, \
+                v.differences, v.error, \
+                to_char(v.right_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), \
+                extract(epoch FROM now() - v.right_at)::float8 \
+         FROM {}.tenant t LEFT JOIN {}.verification v ON v.tenant = t.tenant WHERE t.state = 'live' ORDER BY t.tenant",
+        ident(&config.target.schema),
+        ident(&config.state_schema())
+    );
+    for row in target.query(&query, &[]).await? {
+        let (tenant, error): (String, Option<String>) = (row.try_get(0)?, row.try_get(5)?);
+        let (differences, age): (Option<i64>, Option<f64>) = (row.try_get(4)?, row.try_get(7)?);
+        if differences.is_some_and(|n| n > 0) {
+            status.advice.push(format!(
+                "{} report values of store {tenant} differ from the POS tables: tillstream verify --tenant {tenant} shows \
+                 them, --repair puts them right; please report it with the output of tillstream doctor",
+                differences.unwrap_or_default()
+            ));
+        } else if let Some(error) = &error {
+            status.advice.push(format!("store {tenant} could not be verified: {error}; it is tried again"));
+        } else if age.is_some_and(|age| age > 2.0 * every.as_secs_f64()) {
+            status.advice.push(format!("store {tenant} was not verified for long: is the daemon running?"));
+        }
+        status.verification.push(json!({
+            "tenant": tenant, "finished": row.try_get::<_, Option<String>>(1)?, "position": row.try_get::<_, Option<String>>(2)?,
+            "rows": row.try_get::<_, Option<i64>>(3)?, "differences": differences, "error": error,
+            "right_at": row.try_get::<_, Option<String>>(6)?,
         }));
     }
     Ok(())
@@ -174,7 +218,7 @@ fn bytes(n: u64) -> String {
     }
 }
 
-fn screen(status: &Status) -> String {
+pub(super) fn screen(status: &Status) -> String {
     use std::fmt::Write;
     let mut out = String::new();
     let position = status.position.map_or("-".to_string(), |p| p.to_string());
@@ -201,6 +245,11 @@ fn screen(status: &Status) -> String {
     if !status.jobs.is_empty() {
         let next = status.jobs.iter().filter_map(|job| job["next"].as_str()).min().unwrap_or("-");
         let _ = writeln!(out, "jobs         {} scheduled, {failed} failed, next {next}", status.jobs.len());
+    }
+    if !status.verification.is_empty() {
+        let right: Vec<&str> = status.verification.iter().filter_map(|v| v["right_at"].as_str()).collect();
+        let (all, oldest) = (status.verification.len(), right.iter().min().unwrap_or(&"-"));
+        let _ = writeln!(out, "verified     {} of {all} stores, the oldest at {oldest}", right.len());
     }
     if status.advice.is_empty() {
         let _ = writeln!(out, "\nall is well");

@@ -125,6 +125,21 @@ impl Found {
 /// Where the comparison cannot be made.
 pub(super) async fn compare(config: &Arc<Config>, args: &VerifyArgs, list: bool) -> anyhow::Result<Found> {
     let standing = stand(config).await?;
+    compare_at(config, args, list, standing).await
+}
+
+/// The same for one store beside the running daemon. `None`: there is none, or it was busy otherwise.
+///
+/// # Errors
+/// As for [`compare`].
+pub(super) async fn compare_store(config: &Arc<Config>, tenant: &str) -> anyhow::Result<Option<Found>> {
+    let Some(daemon) = Daemon::find(config).await? else { return Ok(None) };
+    let Some(standing) = beside(config, daemon).await? else { return Ok(None) };
+    let args = VerifyArgs { tenant: Some(tenant.to_string()), repair: false, json: true };
+    compare_at(config, &args, false, standing).await.map(Some)
+}
+
+async fn compare_at(config: &Arc<Config>, args: &VerifyArgs, list: bool, standing: Standing) -> anyhow::Result<Found> {
     let mut reader = config.source.connection.connect("tillstream verify").await?;
     let mut target = config.target_connection().connect("tillstream verify").await?;
     let sql = statements(config);
@@ -208,6 +223,7 @@ async fn stand(config: &Arc<Config>) -> anyhow::Result<Standing> {
 async fn beside(config: &Arc<Config>, mut daemon: Daemon) -> anyhow::Result<Option<Standing>> {
     // Long transactions at the source would make it wait: let them end before anything is held.
     drop(snapshot(config).await?);
+    daemon.take_turn().await?;
     if let Err(e) = daemon.ask("hold", json!({})).await {
         tracing::info!("{e:#}; trying again");
         return Ok(None);

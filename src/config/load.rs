@@ -11,8 +11,8 @@ use super::libpq::{self, Env};
 use super::reader::{Doc, Section, integer};
 use super::tables::{Preset, mapping, refuse_overlap};
 use super::{
-    ApplyConfig, Config, Connection, HttpConfig, InventoryConfig, OnSlotLost, PaymentMethods, Registry, RfmConfig,
-    ScheduleConfig, SourceConfig, StockSource, TargetConfig, TenantsConfig, values,
+    ApplyConfig, Config, Connection, HttpConfig, InventoryConfig, LogConfig, LogLevel, OnSlotLost, PaymentMethods,
+    Registry, RfmConfig, ScheduleConfig, SourceConfig, StockSource, TargetConfig, TenantsConfig, VerifyConfig, values,
 };
 
 const DEFAULT_URL: &str = "postgresql://tillstream@localhost:5432/pos";
@@ -67,8 +67,11 @@ pub(super) fn read(root: Section<'_>, env: Env<'_>) -> Option<Config> {
     let apply = read_apply(root.section("apply"));
     let schedule = read_schedule(root.section("schedule"));
     let http = read_http(root.section("http"));
+    let verify = read_verify(root.section("verify"));
+    let log = read_log(root.section("log"));
     root.finish();
-    Some(Config { source: source?, target, mapping, tenants, payments, inventory, rfm, apply, schedule, http })
+    let source = source?;
+    Some(Config { source, target, mapping, tenants, payments, inventory, rfm, apply, schedule, http, verify, log })
 }
 
 fn read_connection(section: &Section<'_>, default_url: Option<&str>, env: Env<'_>) -> Option<Connection> {
@@ -118,8 +121,9 @@ fn read_source(section: Section<'_>, env: Env<'_>) -> Option<SourceConfig> {
 fn read_target(section: Section<'_>, env: Env<'_>) -> TargetConfig {
     let connection = read_connection(&section, None, env);
     let schema = section.parsed("schema", "analytics".to_string(), values::report_schema);
+    let auto_migrate = section.bool("auto_migrate", true);
     section.finish();
-    TargetConfig { connection, schema }
+    TargetConfig { connection, schema, auto_migrate }
 }
 
 fn read_tenants(section: Section<'_>) -> TenantsConfig {
@@ -232,6 +236,29 @@ fn read_http(section: Section<'_>) -> HttpConfig {
     });
     section.finish();
     HttpConfig { listen }
+}
+
+fn read_verify(section: Section<'_>) -> VerifyConfig {
+    let day = Some(Duration::from_secs(24 * 3600));
+    let every = section.parsed("every", day, |v| match v {
+        "" | "off" => Ok(None),
+        v => values::duration_within(v, "1s", "365d").map(Some),
+    });
+    section.finish();
+    VerifyConfig { every }
+}
+
+fn read_log(section: Section<'_>) -> LogConfig {
+    let level = section.parsed("level", LogLevel::Info, |v| match v {
+        "error" => Ok(LogLevel::Error),
+        "warn" => Ok(LogLevel::Warn),
+        "info" => Ok(LogLevel::Info),
+        "debug" => Ok(LogLevel::Debug),
+        "trace" => Ok(LogLevel::Trace),
+        other => Err(format!("expected \"error\", \"warn\", \"info\", \"debug\" or \"trace\", found {other:?}")),
+    });
+    section.finish();
+    LogConfig { level }
 }
 
 #[cfg(test)]

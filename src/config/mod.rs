@@ -31,6 +31,8 @@ pub struct Config {
     pub apply: ApplyConfig,
     pub schedule: ScheduleConfig,
     pub http: HttpConfig,
+    pub verify: VerifyConfig,
+    pub log: LogConfig,
 }
 
 /// How to reach one database: everything libpq would know of it.
@@ -117,6 +119,8 @@ pub struct TargetConfig {
     pub connection: Option<Connection>,
     /// Report schema, `analytics` by default.
     pub schema: String,
+    /// Whether `run` upgrades an older schema by itself; else it refuses and `init` does it.
+    pub auto_migrate: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -197,6 +201,27 @@ pub struct ScheduleConfig {
 pub struct HttpConfig {
     /// `None`: no HTTP at all.
     pub listen: Option<std::net::SocketAddr>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifyConfig {
+    /// How old the last verification of a store may get before the daemon verifies it again; `None`: never.
+    pub every: Option<Duration>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogConfig {
+    /// What the daemon logs without -v and -q.
+    pub level: LogLevel,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
 }
 
 impl TenantsConfig {

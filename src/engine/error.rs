@@ -3,6 +3,7 @@
 use crate::apply::copy::CopyError;
 use crate::apply::migrate::MigrateError;
 use crate::apply::{self, ApplyError};
+use crate::ops::metrics::ReconnectCause;
 use crate::source::connect::ConnectError;
 use crate::source::publication::PublicationError;
 use crate::source::slot::SlotError;
@@ -67,7 +68,33 @@ impl EngineError {
         }
     }
 
-    /// A label for metrics: what kind of thing went wrong.
+    /// A label for metrics: why the connection has to be made anew.
+    pub fn reconnect_cause(&self) -> ReconnectCause {
+        let answered = |e: &tokio_postgres::Error| match e.as_db_error() {
+            Some(_) => ReconnectCause::Server,
+            None => ReconnectCause::Lost,
+        };
+        match self {
+            EngineError::Connect(e) if e.is_busy() => ReconnectCause::Server,
+            EngineError::Connect(_) => ReconnectCause::Unreachable,
+            EngineError::Source(e) => match e.kind() {
+                SourceErrorKind::SlotInUse => ReconnectCause::SlotInUse,
+                SourceErrorKind::Auth => ReconnectCause::Refused,
+                _ if e.sqlstate().is_some() => ReconnectCause::Server,
+                _ => ReconnectCause::Lost,
+            },
+            EngineError::Silent { .. } => ReconnectCause::Silent,
+            EngineError::Apply(ApplyError::Database(e)) if e.as_db_error().is_some() => ReconnectCause::Target,
+            EngineError::Apply(ApplyError::Database(e)) | EngineError::Database(e) => answered(e),
+            EngineError::Slot(SlotError::InUse { .. }) => ReconnectCause::SlotInUse,
+            EngineError::Slot(SlotError::Server(source))
+            | EngineError::Publication(PublicationError::Server { source, .. })
+            | EngineError::Migrate(MigrateError::Server { source, .. }) => answered(source),
+            _ => ReconnectCause::Other,
+        }
+    }
+
+    /// A label for logs: what kind of thing went wrong.
     pub fn cause(&self) -> &'static str {
         match self {
             EngineError::Source(e) if e.kind() == SourceErrorKind::SlotInUse => "slot_in_use",

@@ -88,7 +88,12 @@ impl Session {
         let Some(hold) = &mut self.hold else { return Ok(()) };
         if hold.since.elapsed() > LONGEST {
             tracing::warn!("a hold for verify was not released in time; going on");
-            return self.release();
+            let request = hold.request.take();
+            self.release()?;
+            return match request {
+                Some(request) => self.answer(request, Err("the hold took too long".into())).await,
+                None => Ok(()),
+            };
         }
         let Some(request) = hold.request else { return Ok(()) };
         let open = self.writer.as_ref().is_none_or(Writer::is_open);

@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 
 use super::clock::Clock;
 use super::error::{EngineError, lost_connection};
+use super::progress::Progress;
 use super::stores::Stores;
 use crate::apply::{Statements, Writer, describe};
 use crate::config::{Config, ScheduleConfig};
@@ -43,6 +44,7 @@ pub struct Jobs {
     asked: Vec<Asked>,
     /// Only these run by the calendar (`--once` moves the day on and does nothing else).
     only_rolls: bool,
+    progress: Progress,
 }
 
 struct Asked {
@@ -111,6 +113,7 @@ impl Jobs {
         writer: &Writer,
         stores: &Stores,
         clock: &Clock,
+        progress: Progress,
         only_rolls: bool,
     ) -> Result<Jobs, EngineError> {
         let first_seen = writer.client.query(writer.sql.text("read_first_seen"), &[]).await?;
@@ -139,7 +142,19 @@ impl Jobs {
                 states.push(state);
             }
         }
-        Ok(Jobs { states, running: None, asked: Vec::new(), only_rolls })
+        let jobs = Jobs { states, running: None, asked: Vec::new(), only_rolls, progress };
+        for job in Job::ALL {
+            jobs.tell_last_success(job);
+        }
+        Ok(jobs)
+    }
+
+    /// For operators: the store that waits longest for this job tells.
+    fn tell_last_success(&self, job: Job) {
+        let longest_ago = self.states.iter().filter(|s| s.job == job).filter_map(|s| s.last_due).min();
+        if let Some(at) = longest_ago {
+            self.progress.job_succeeded(job, at);
+        }
     }
 
     pub fn is_running(&self) -> bool {
@@ -244,6 +259,7 @@ impl Jobs {
         writer.client.execute(writer.sql.text("finish_run"), &values).await?;
         let ms = u64::try_from(run.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let (job, changed, drifted) = (run.job, run.changed, run.drifted);
+        self.progress.job_done(job, run.started.elapsed(), drifted, error.is_some());
         match &error {
             Some(error) => tracing::error!(store = %name, %job, attempt = run.attempt, "job failed: {error}"),
             None if drifted > 0 => {
@@ -259,6 +275,7 @@ impl Jobs {
                     state.last_due = Some(run.due);
                 }
             }
+            self.tell_last_success(job);
             return Ok(Vec::new());
         }
         let Some(asked) = self.asked.first_mut() else { return Ok(Vec::new()) };

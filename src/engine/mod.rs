@@ -16,13 +16,16 @@ mod confirm;
 pub mod error;
 mod hold;
 pub mod jobs;
+mod lag;
 pub mod position;
 pub mod prepare;
+mod probe;
+pub mod progress;
 pub mod session;
 pub mod stores;
 
+use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant as Moment};
 
 use rand::RngExt;
@@ -31,10 +34,11 @@ use tokio::sync::watch;
 pub use clock::Clock;
 pub use error::EngineError;
 pub use hold::mark;
+pub use progress::{Ops, Progress};
 
 use crate::apply::Writer;
-use crate::apply::writer::Applied;
 use crate::config::Config;
+use crate::ops::log_throttle::{Say, Throttle};
 use session::{Ended, Session};
 
 /// How long to run.
@@ -60,58 +64,10 @@ const PREDECESSOR_LOOK: Duration = Duration::from_millis(25);
 const STANDBY_LOOK: Duration = Duration::from_millis(500);
 /// How long a live session may take to end in good order.
 const STOP_GRACE: Duration = Duration::from_secs(4);
-
-/// What can be seen of a running engine from outside its loop. Cheap to clone.
-#[derive(Debug, Clone, Default)]
-pub struct Progress(Arc<Counters>);
-
-#[derive(Debug, Default)]
-struct Counters {
-    is_live: AtomicBool,
-    position: AtomicU64,
-    changes: AtomicU64,
-    batches: AtomicU64,
-    beats: AtomicU64,
-}
-
-impl Progress {
-    fn live(&self) {
-        self.0.is_live.store(true, Ordering::Relaxed);
-    }
-
-    fn down(&self) {
-        self.0.is_live.store(false, Ordering::Relaxed);
-    }
-
-    fn beat(&self) {
-        self.0.beats.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn applied(&self, applied: &Applied) {
-        self.0.changes.fetch_add(applied.changes as u64, Ordering::Relaxed);
-        self.0.batches.fetch_add(1, Ordering::Relaxed);
-        self.0.position.store(applied.position.0, Ordering::Relaxed);
-    }
-
-    /// The stream is open and followed.
-    pub fn is_live(&self) -> bool {
-        self.0.is_live.load(Ordering::Relaxed)
-    }
-
-    /// Row changes written since the start.
-    pub fn changes(&self) -> u64 {
-        self.0.changes.load(Ordering::Relaxed)
-    }
-
-    pub fn batches(&self) -> u64 {
-        self.0.batches.load(Ordering::Relaxed)
-    }
-
-    /// The last position written; 0 before the first.
-    pub fn position(&self) -> crate::lsn::Lsn {
-        crate::lsn::Lsn(self.0.position.load(Ordering::Relaxed))
-    }
-}
+/// How often the loop shows that it turns over.
+const TURN: Duration = Duration::from_secs(1);
+/// After how long an error that goes on is told of again, at first.
+const REMIND: Duration = Duration::from_secs(300);
 
 /// Runs the daemon until `stop` turns true, reconnecting by itself.
 ///
@@ -122,29 +78,55 @@ pub async fn run(
     mode: Mode,
     clock: Clock,
     progress: Progress,
+    stop: watch::Receiver<bool>,
+) -> Result<(), EngineError> {
+    let (_keep, configs) = watch::channel(config);
+    run_reloading(configs, mode, clock, progress, stop).await
+}
+
+/// The same under a configuration that may change while it runs: then a new session begins with the new one. Which
+/// databases, slot and schema it is about must not change.
+///
+/// # Errors
+/// As for [`run`].
+pub async fn run_reloading(
+    mut configs: watch::Receiver<Arc<Config>>,
+    mode: Mode,
+    clock: Clock,
+    progress: Progress,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), EngineError> {
     let mut pause = FIRST_PAUSE;
     let mut failures = 0_u32;
+    let mut trouble = Throttle::new(REMIND);
     loop {
         let started = Moment::now();
+        let config = Arc::clone(&configs.borrow_and_update());
         let result = tokio::select! {
-            result = one_session(&config, mode, &clock, &progress, stop.clone(), &mut failures) => result,
+            result = one_session(&config, configs.clone(), mode, &clock, &progress, stop.clone(), &mut failures) => result,
             () = stopped_early(&mut stop, &progress) => Ok(Ended::Stopped),
+            never = turning(&progress) => match never {},
         };
         let was_live = progress.is_live();
         progress.down();
+        if was_live {
+            trouble.well();
+        }
         match result {
             Ok(Ended::Stopped) => return Ok(()),
             Ok(Ended::Again) => continue,
             Err(e) if mode == Mode::Forever && e.is_transient() => {
-                if failures == 0 || was_live {
-                    tracing::warn!(cause = e.cause(), "{e}; trying again until it is well");
+                if was_live {
                     failures = 0;
-                } else {
-                    tracing::debug!(failures, "{e}");
+                }
+                match trouble.failed(e.cause()) {
+                    Say::First => tracing::warn!(cause = e.cause(), "{e}; trying again until it is well"),
+                    Say::Again(repeats) => tracing::warn!(cause = e.cause(), "{e}; {repeats}"),
+                    Say::Nothing => tracing::debug!(failures, "{e}"),
                 }
                 failures += 1;
+                progress.reconnects(e.reconnect_cause());
+                progress.says(&format!("waiting for the database: {e}"));
             }
             Err(e) => return Err(e),
         }
@@ -155,8 +137,17 @@ pub async fn run(
         tokio::select! {
             () = tokio::time::sleep(pause.mul_f64(jitter)) => {}
             _ = stop.wait_for(|stop| *stop) => return Ok(()),
+            never = turning(&progress) => match never {},
         }
         pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// Shows that whoever polls this still does. In the same task as the session, so that one that blocks the task is seen.
+async fn turning(progress: &Progress) -> Infallible {
+    loop {
+        progress.turned();
+        tokio::time::sleep(TURN).await;
     }
 }
 
@@ -172,14 +163,16 @@ async fn stopped_early(stop: &mut watch::Receiver<bool>, progress: &Progress) {
 
 async fn one_session(
     config: &Arc<Config>,
+    reload: watch::Receiver<Arc<Config>>,
     mode: Mode,
     clock: &Clock,
     progress: &Progress,
     stop: watch::Receiver<bool>,
     failures: &mut u32,
 ) -> Result<Ended, EngineError> {
-    let Some(target) = lock(config, mode, failures).await? else { return Ok(Ended::Stopped) };
-    let prepared = prepare::prepare(config, target, clock).await?;
+    let Some(target) = lock(config, mode, progress, failures).await? else { return Ok(Ended::Stopped) };
+    progress.says("starting: looking at slot, position and stores");
+    let prepared = prepare::prepare(config, target, clock, progress).await?;
     let session = Session::open(Arc::clone(config), clock.clone(), prepared, mode, progress.clone()).await?;
     if *failures > 0 {
         tracing::info!(failures = *failures, "well again: following the stream");
@@ -187,12 +180,17 @@ async fn one_session(
     } else {
         tracing::info!("following the stream");
     }
-    session.run(stop).await
+    session.run(stop, reload).await
 }
 
 /// A session on the target that holds the writer's lock; the daemon waits for it as a standby. `None`: with
 /// [`Mode::Once`], when the one that holds it has caught up in our place.
-async fn lock(config: &Config, mode: Mode, failures: &mut u32) -> Result<Option<tokio_postgres::Client>, EngineError> {
+async fn lock(
+    config: &Config,
+    mode: Mode,
+    progress: &Progress,
+    failures: &mut u32,
+) -> Result<Option<tokio_postgres::Client>, EngineError> {
     let client = config.target_connection().connect("tillstream writer").await?;
     let since = Moment::now();
     let mut told = false;
@@ -208,6 +206,7 @@ async fn lock(config: &Config, mode: Mode, failures: &mut u32) -> Result<Option<
         if !std::mem::replace(&mut told, true) {
             let again = if std::mem::take(failures) > 0 { "well again: " } else { "" };
             tracing::info!("{again}another tillstream writes these reports; waiting as its standby");
+            progress.says("standby: another tillstream writes these reports");
         }
         if mode == Mode::Once {
             let mark = match caught_up {

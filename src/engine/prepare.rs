@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::json;
 use tokio_postgres::Client;
 
+use super::Progress;
 use super::clock::Clock;
 use super::error::EngineError;
 use super::position::{Decision, StoredPosition, decide};
@@ -163,9 +164,18 @@ pub fn scope(config: &Config, store: &StoreTables) -> TenantScope {
 ///
 /// # Errors
 /// See [`EngineError`].
-pub async fn prepare(config: &Arc<Config>, mut target: Client, clock: &Clock) -> Result<Prepared, EngineError> {
+pub async fn prepare(
+    config: &Arc<Config>,
+    mut target: Client,
+    clock: &Clock,
+    progress: &Progress,
+) -> Result<Prepared, EngineError> {
     let sql = statements(config);
-    migrate::migrate(&mut target, &config.target.schema).await?;
+    if config.target.auto_migrate {
+        migrate::migrate(&mut target, &config.target.schema).await?;
+    } else {
+        migrate::require_latest(&target, &config.target.schema).await?;
+    }
     let source = config.source.connection.connect("tillstream").await?;
     let identity = identity(&source).await?;
     let position = position(config, &source, &target, &sql, &identity).await?;
@@ -180,7 +190,7 @@ pub async fn prepare(config: &Arc<Config>, mut target: Client, clock: &Clock) ->
     }
     let published = publication::ensure(&source, config, &discovery.stores).await?;
     unpublished(config, &target, &sql, &discovery.stores, &published.added).await?;
-    let copied = copy_new(config, &mut target, &sql, &discovery.stores, clock).await?;
+    let copied = copy_new(config, &mut target, &sql, &discovery.stores, clock, progress).await?;
     let stores = load_stores(config, &target, &sql, &discovery.stores).await?;
     let writer = Writer::new(target, sql, position, stores.horizons()).await?;
     if rescored {
@@ -287,6 +297,7 @@ async fn copy_new(
     sql: &Statements,
     found: &[StoreTables],
     clock: &Clock,
+    progress: &Progress,
 ) -> Result<BTreeSet<String>, EngineError> {
     let known = registered(target, sql).await?;
     let mut copied = BTreeSet::new();
@@ -331,7 +342,11 @@ async fn copy_new(
         scope.today = today;
         let horizon = today - chrono::Days::new(u64::from(config.schedule.retention_days));
         let new = NewStore { name: store.schema.clone(), definitions, horizon, today };
-        match copy_one(config, target, sql, snapshot, &mut scope, &new).await {
+        progress.says(&format!("copying store {} ({} stores copied so far)", store.schema, copied.len()));
+        progress.copy_begins();
+        let result = copy_one(config, target, sql, snapshot, &mut scope, &new, progress).await;
+        progress.work_ends();
+        match result {
             Ok(_) => {
                 copied.insert(store.schema.clone());
                 // The reports do not depend on it.
@@ -358,11 +373,13 @@ async fn copy_one(
     snapshot: &ExportedSnapshot,
     scope: &mut TenantScope,
     new: &NewStore,
+    progress: &Progress,
 ) -> Result<u64, EngineError> {
     let mut reader = config.source.connection.connect("tillstream copy").await?;
     let reader = copy::inside(&mut reader, &snapshot.name).await?;
     let write = target.transaction().await?;
-    let from = Snapshot { client: &reader, position: snapshot.position };
+    let moved = || progress.moved();
+    let from = Snapshot { client: &reader, position: snapshot.position, moved: &moved };
     let rows = copy::store(&from, &write, sql, config, scope, new).await?;
     write.commit().await?;
     Ok(rows)

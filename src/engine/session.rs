@@ -17,8 +17,10 @@ use super::confirm::Confirmations;
 use super::error::EngineError;
 use super::hold::Hold;
 use super::jobs::Jobs;
+use super::lag::Lag;
 use super::position::{Decision, decide};
 use super::prepare::Prepared;
+use super::probe::Probe;
 use super::{Mode, PREDECESSOR, PREDECESSOR_LOOK, Progress};
 use crate::apply::writer::Applied;
 use crate::apply::{ApplyError, Batch, Writer};
@@ -32,6 +34,10 @@ use crate::source::{Identity, SourceError, SourceErrorKind, Stream, StreamEvent,
 const HEARTBEAT: Duration = Duration::from_millis(200);
 /// On an idle source the position is moved on at most this often.
 const IDLE_MOVE: Duration = Duration::from_secs(5);
+/// How often the operators' view of the stores' states is brought up to date.
+const STATES: Duration = Duration::from_secs(15);
+/// How often the service manager is told how it goes.
+const SAY: Duration = Duration::from_secs(5);
 /// How long the databases may take to answer a question of the heartbeat.
 const ANSWER_LIMIT: Duration = Duration::from_secs(15);
 /// A batch this long under way, and somebody should look whether the database is still there.
@@ -63,7 +69,9 @@ pub struct Session {
     /// When the batch in hand was begun, or the database last gave a sign of life since.
     written_since: Moment,
     confirmations: Confirmations,
-    pub(super) source: tokio_postgres::Client,
+    pub(super) source: Arc<tokio_postgres::Client>,
+    probe: Probe,
+    lag: Lag,
     discovered: Vec<StoreTables>,
     pub(super) hold: Option<Hold>,
     pub(super) jobs: Jobs,
@@ -74,6 +82,9 @@ pub struct Session {
     chores: bool,
     moved: Moment,
     looked: Moment,
+    /// When the stores were last counted; `None`: they have to be.
+    counted: Option<Moment>,
+    said: Option<Moment>,
 }
 
 impl Session {
@@ -95,6 +106,7 @@ impl Session {
         let settings =
             config.source.connection.replication(&config.source.slot, &config.source.publication, "tillstream stream");
         let position = writer.position();
+        progress.stands_at(position);
         // Opening the stream confirms the position: it has to be on disk, also where a predecessor left it a moment ago.
         writer.flush().await?;
         let (stream, identity) = open_stream(settings, position).await?;
@@ -108,12 +120,14 @@ impl Session {
                 return Err(EngineError::Moved("the stored position is gone".to_string()));
             }
         }
-        let jobs = Jobs::load(&config, &writer, &stores, &clock, mode != Mode::Forever).await?;
+        let jobs = Jobs::load(&config, &writer, &stores, &clock, progress.clone(), mode != Mode::Forever).await?;
         let now = Moment::now();
         let mut assembler = Assembler::new(Arc::clone(&config), stores, position);
         if let Mode::UpTo(limit) = mode {
             assembler.set_limit(Some(limit), now)?;
         }
+        let source = Arc::new(source);
+        let probe = Probe::start(Arc::clone(&source), config.source.slot.clone(), progress.clone());
         Ok(Session {
             assembler,
             config,
@@ -124,6 +138,8 @@ impl Session {
             written_since: now,
             confirmations: Confirmations::default(),
             source,
+            probe,
+            lag: Lag::default(),
             discovered,
             hold: None,
             jobs,
@@ -133,12 +149,18 @@ impl Session {
             chores: true,
             moved: now,
             looked: now,
+            counted: None,
+            said: None,
         })
     }
 
     /// Runs until told to stop, until the stores change, or until something breaks.
-    pub async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<Ended, EngineError> {
-        let result = self.follow(&mut stop).await;
+    pub async fn run(
+        mut self,
+        mut stop: watch::Receiver<bool>,
+        mut reload: watch::Receiver<Arc<Config>>,
+    ) -> Result<Ended, EngineError> {
+        let result = self.follow(&mut stop, &mut reload).await;
         if let Some(mut writing) = self.writing.take() {
             // The batch in hand is finished whatever happens: its commit may be on its way. Where the connection is dead
             // nobody can tell; the position at the next start does.
@@ -157,7 +179,11 @@ impl Session {
         Ok(ended)
     }
 
-    async fn follow(&mut self, stop: &mut watch::Receiver<bool>) -> Result<Ended, EngineError> {
+    async fn follow(
+        &mut self,
+        stop: &mut watch::Receiver<bool>,
+        reload: &mut watch::Receiver<Arc<Config>>,
+    ) -> Result<Ended, EngineError> {
         let mut heartbeat = tokio::time::interval(HEARTBEAT);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.progress.live();
@@ -180,8 +206,10 @@ impl Session {
                 done = join(&mut self.writing), if self.writing.is_some() => self.written(done?)?,
                 _ = heartbeat.tick() => {
                     self.chores = true;
+                    self.measure();
                     self.look_for_target().await?;
                 }
+                () = reloaded(reload), if !self.again => self.again = true,
                 event = self.stream.next(), if self.assembler.wants_more() && !*stop.borrow() => self.take(event?)?,
                 () = until(deadline), if deadline.is_some() => {}
                 () = std::future::ready(()), if self.writer.is_some() && self.jobs.has_step() && self.may_run_jobs() => {}
@@ -223,6 +251,7 @@ impl Session {
 
     fn start(&mut self, batch: Batch) {
         let Some(mut writer) = self.writer.take() else { return };
+        self.progress.work_begins();
         self.written_since = Moment::now();
         self.writing = Some(tokio::spawn(async move {
             let applied = writer.apply(batch).await;
@@ -232,6 +261,7 @@ impl Session {
 
     fn written(&mut self, done: (Writer, Result<Applied, ApplyError>)) -> Result<(), EngineError> {
         self.writing = None;
+        self.progress.work_ends();
         self.writer = Some(done.0);
         self.applied(done.1?);
         Ok(())
@@ -242,11 +272,51 @@ impl Session {
             self.confirmations.committed(committed, applied.position);
             self.moved = Moment::now();
         }
-        self.progress.applied(&applied);
+        self.progress.applied(&applied, self.clock.now());
+        self.progress.seen(&mut self.assembler.seen_changes);
+    }
+
+    /// How far behind the reports are, and a word on it. Also while a write takes long.
+    fn measure(&mut self) {
+        let now = Moment::now();
+        if let Some((end, at)) = self.probe.end() {
+            self.lag.probed(end, at);
+        }
+        let unwritten = self.writing.is_some() || self.writer.as_ref().is_none_or(Writer::is_open);
+        let idle = self.assembler.idle_position().filter(|_| !unwritten);
+        let covered = idle.unwrap_or_default().max(self.progress.position());
+        let Some((bytes, time)) = self.lag.behind(covered, now) else { return };
+        self.progress.behind(bytes, time);
+        if self.said.is_none_or(|said| said.elapsed() >= SAY) {
+            self.said = Some(now);
+            let (live, all) = self.assembler.stores.iter().fold((0, 0), |n, s| (n.0 + usize::from(s.live), n.1 + 1));
+            let behind = if time < SAY { "up to date".to_string() } else { format!("{} s behind", time.as_secs()) };
+            self.progress.says(&format!("live: {live} of {all} stores, {behind}"));
+        }
+    }
+
+    /// For operators: how many stores are in which state.
+    async fn count_stores(&mut self) -> Result<(), EngineError> {
+        let Some(writer) = &self.writer else { return Ok(()) };
+        self.counted = Some(Moment::now());
+        let rows = answer("target", writer.client.query(writer.sql.text("count_stores"), &[])).await?;
+        let count =
+            |row: &tokio_postgres::Row| Ok((row.try_get(0)?, usize::try_from(row.try_get::<_, i64>(1)?).unwrap_or(0)));
+        let counts = rows.iter().map(count).collect::<Result<Vec<_>, tokio_postgres::Error>>()?;
+        self.progress.stores(&counts);
+        Ok(())
     }
 
     /// Between two batches, the writer at home.
     async fn between(&mut self) -> Result<(), EngineError> {
+        self.progress.work_begins();
+        self.chores().await?;
+        self.progress.work_ends();
+        self.start_if_ready(false);
+        Ok(())
+    }
+
+    async fn chores(&mut self) -> Result<(), EngineError> {
         for fault in self.assembler.take_faults() {
             self.set_aside(fault.tenant, fault.reason).await?;
         }
@@ -256,9 +326,7 @@ impl Session {
         if self.jobs.has_step() {
             self.run_jobs().await?;
         }
-        self.advance_hold().await?;
-        self.start_if_ready(false);
-        Ok(())
+        self.advance_hold().await
     }
 
     /// Never in the middle of a source transaction larger than a batch: what was said of a store is committed with it.
@@ -287,7 +355,9 @@ impl Session {
         if let Some(position) = self.confirmations.flushed(flushed) {
             self.stream.confirm(position);
         }
-        self.progress.beat();
+        if self.counted.is_none_or(|counted| counted.elapsed() >= STATES) {
+            self.count_stores().await?;
+        }
         if asked {
             self.serve().await?;
         }
@@ -379,6 +449,7 @@ impl Session {
         };
         let Some(writer) = &self.writer else { return Ok(()) };
         writer.client.execute(writer.sql.text("set_tenant_state"), &[&name, &state, &message]).await?;
+        self.counted = None;
         Ok(())
     }
 
@@ -426,6 +497,13 @@ async fn answer<T, E: Into<EngineError>>(
     match tokio::time::timeout(ANSWER_LIMIT, question).await {
         Ok(answered) => answered.map_err(Into::into),
         Err(_) => Err(EngineError::Silent { whom, limit: ANSWER_LIMIT }),
+    }
+}
+
+/// The configuration was changed.
+async fn reloaded(reload: &mut watch::Receiver<Arc<Config>>) {
+    if reload.changed().await.is_err() {
+        std::future::pending().await
     }
 }
 

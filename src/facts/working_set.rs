@@ -109,7 +109,6 @@ pub struct Needs {
     /// Products whose pricing rows are needed.
     pub priced_products: HashSet<Key>,
     /// Rows inserted by these very changes: nothing is stored of them.
-    fresh_sales: HashSet<Key>,
     fresh_items: HashSet<Key>,
     fresh_payments: HashSet<Key>,
     fresh_others: HashSet<(u8, Key)>,
@@ -121,15 +120,13 @@ impl Needs {
     pub fn add(&mut self, tenant: TenantId, change: &Change, fresh: bool) {
         let key = |id: i64| (tenant, id);
         match change {
-            Change::Sale(op) => {
-                if fresh && op.is_insert() {
-                    self.fresh_sales.insert(key(op.id()));
-                }
-                each_id(op, |id| want(&mut self.sales, &self.fresh_sales, key(id)));
-            }
+            // Also where it is inserted: its children may have come before it.
+            Change::Sale(op) => each_id(op, |id| {
+                self.sales.insert(key(id));
+            }),
             Change::Item(op) => {
                 if let RowOp::Insert(_, row) | RowOp::Update { row, .. } = op {
-                    want(&mut self.sales, &self.fresh_sales, key(row.sale));
+                    self.sales.insert(key(row.sale));
                     self.priced_products.insert(key(row.product));
                 }
                 if fresh && op.is_insert() {
@@ -139,7 +136,7 @@ impl Needs {
             }
             Change::Payment(op) => {
                 if let RowOp::Insert(_, row) | RowOp::Update { row, .. } = op {
-                    want(&mut self.sales, &self.fresh_sales, key(row.sale));
+                    self.sales.insert(key(row.sale));
                 }
                 if fresh && op.is_insert() {
                     self.fresh_payments.insert(key(op.id()));

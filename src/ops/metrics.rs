@@ -135,7 +135,7 @@ impl Metrics {
             batch_seconds: histogram(
                 &r,
                 "tillstream_batch_seconds",
-                "Time of one write, from begin to durable",
+                "Time of one write, from begin to commit",
                 BATCH_SECONDS,
             )?,
             commit_to_visible_seconds: histogram(

@@ -10,3 +10,7 @@ pub mod inventory;
 pub mod product_performance;
 
 pub use deltas::{Deltas, Horizons};
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod pure_tests;

@@ -59,6 +59,11 @@ impl ConnectError {
         matches!(self.problem, Problem::Unreachable(_) | Problem::Busy(_))
     }
 
+    /// It was reached and cannot serve now.
+    pub fn is_busy(&self) -> bool {
+        matches!(self.problem, Problem::Busy(_))
+    }
+
     /// Nobody answers there; else it is the server that says no.
     pub fn is_unreachable(&self) -> bool {
         matches!(self.problem, Problem::Unreachable(_))
@@ -87,7 +92,7 @@ impl ConnectError {
             }
             // A server that stops in the middle of a handshake is no fault of the certificates.
             None if io_error.is_some_and(|e| was_cut(e.kind())) => Problem::Unreachable(cause),
-            None if error.to_string().contains("TLS") => Problem::Tls(cause),
+            None if error.to_string().contains("TLS") => Problem::Tls(tls::in_words(&cause)),
             None if io_error.is_some() || error.is_closed() => Problem::Unreachable(cause),
             None if error.to_string().starts_with("error connecting") => Problem::Unreachable(cause),
             None if cause.contains("password missing") => {

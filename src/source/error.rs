@@ -82,7 +82,8 @@ impl SourceError {
             // A server that stops in the middle of a handshake is no fault of the certificates.
             PgWireError::Tls(e) if is_cut_handshake(e) => Self::new(Transient, format!("the connection broke: {e}")),
             PgWireError::Tls(e) => {
-                Self::new(Config, format!("no encrypted connection to the source, see sslmode and sslrootcert: {e}"))
+                let said = super::tls::in_words(e);
+                Self::new(Config, format!("no encrypted connection to the source, see sslmode and sslrootcert: {said}"))
             }
             other => Self::new(Config, format!("the replication connection failed: {other}")),
         }

@@ -40,6 +40,20 @@ pub fn client_config(settings: &TlsSettings) -> Result<ClientConfig, String> {
     builder.with_client_auth_cert(chain, key).map_err(|e| format!("cannot use sslcert {}: {e}", cert.display()))
 }
 
+/// What the TLS library says of the server's certificate, in words that say what to do.
+pub(super) fn in_words(said: &str) -> String {
+    if said.contains("UnknownIssuer") {
+        "the server's certificate is not signed by any of those in sslrootcert".to_string()
+    } else if said.contains("certificate expired") || said.contains("Expired") {
+        format!("the server's certificate has expired ({said})")
+    } else if said.contains("not valid for name") {
+        // The replication transport asks this of verify-ca, too: it does not know the library's newer form of the error.
+        format!("{said}; name the host as the certificate does, and its address in hostaddr")
+    } else {
+        said.to_string()
+    }
+}
+
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let wrong = |e: &dyn std::fmt::Display| format!("cannot read certificates in {}: {e}", path.display());
     let found: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).map_err(|e| wrong(&e))?.collect();

@@ -194,10 +194,15 @@ pub struct Daemon {
 impl Daemon {
     /// Starts `tillstream --config CONFIG run ARGS`; its log is a file beside the configuration.
     pub fn run(config: &Path, args: &[&str]) -> Self {
+        Self::run_with(config, args, &[])
+    }
+
+    /// The same with these environment variables.
+    pub fn run_with(config: &Path, args: &[&str], env: &[(&str, &str)]) -> Self {
         let log = config.with_extension("log");
         let file = std::fs::OpenOptions::new().create(true).append(true).open(&log).expect("open log");
         let mut command = program(config, &[&["run"], args].concat());
-        command.stdout(file.try_clone().expect("share log")).stderr(file);
+        command.stdout(file.try_clone().expect("share log")).stderr(file).envs(env.iter().copied());
         Daemon { child: command.spawn().expect("run tillstream"), log }
     }
 

@@ -52,16 +52,20 @@ async fn trade(db: &TestDb, schema: &'static str, zone: Tz, seed: u64, steps: us
 /// Kills the daemon again and again, at random, until told to stop; gives back a running one.
 async fn harass(config: &Path, seed: u64, done: Arc<AtomicBool>) -> (Daemon, u32) {
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
-    let mut daemon = Daemon::run(config, &[]);
+    let (mut daemon, mut log) = (Daemon::run(config, &[]), 0);
     let mut kills = 0;
     while !done.load(Ordering::Relaxed) {
         tokio::time::sleep(Duration::from_millis(rng.random_range(20..700))).await;
         if rng.random_bool(0.8) {
             daemon.kill().await;
         } else {
-            assert!(daemon.terminate(Duration::from_secs(5)).await.success(), "seed {seed}: SIGTERM ends it with 0");
+            // Before its first line it has no handler yet, and the signal ends it as any other program.
+            wait_until("the daemon's first line", PATIENCE, async || daemon.log().len() > log).await;
+            let ended = daemon.terminate(Duration::from_secs(5)).await;
+            assert!(ended.success(), "seed {seed}: SIGTERM ends it with {ended}");
         }
         kills += 1;
+        log = std::fs::read(config.with_extension("log")).map_or(0, |text| text.len());
         daemon = Daemon::run(config, &[]);
     }
     (daemon, kills)
@@ -166,6 +170,80 @@ async fn unit_costs_are_those_of_the_commit_that_first_counted_them() {
         assert!(wrong.is_empty() && expected.len() > 50, "seed {seed}: {} items, wrong: {wrong:?}", expected.len());
         compare(&client, schema, zone, &expected, &format!("seed {seed}")).await;
     }
+}
+
+/// What somebody might do to the reports by hand, each with what `verify` must say of it.
+const FALSIFIED: [(&str, &str); 9] = [
+    (
+        "UPDATE analytics.daily_sales_report SET total_sales = total_sales + 0.01 WHERE ctid = (SELECT min(ctid) FROM analytics.daily_sales_report)",
+        "total_sales",
+    ),
+    (
+        "UPDATE analytics.daily_sales_report SET new_customers = new_customers + 1 WHERE ctid = (SELECT max(ctid) FROM analytics.daily_sales_report)",
+        "new_customers",
+    ),
+    (
+        "DELETE FROM analytics.product_performance WHERE ctid = (SELECT min(ctid) FROM analytics.product_performance)",
+        "product_performance",
+    ),
+    (
+        "UPDATE analytics.product_performance SET avg_discount = avg_discount + 1 WHERE ctid = (SELECT max(ctid) FROM analytics.product_performance)",
+        "avg_discount",
+    ),
+    (
+        "UPDATE analytics.customer_analytics SET segment = 'Nobody' WHERE ctid = (SELECT min(ctid) FROM analytics.customer_analytics)",
+        "segment",
+    ),
+    (
+        "INSERT INTO analytics.customer_analytics SELECT tenant, 987654321, period_end, period_start, recency_days, frequency, monetary, purchases_count, total_spent, avg_purchase_amount, r_score, f_score, m_score, rfm_score, segment, credit_purchases, total_credit_amount, avg_payment_delay_days, credit_outstanding, first_purchase_date, last_purchase_date, lifetime_purchases, lifetime_spent FROM analytics.customer_analytics LIMIT 1",
+        "987654321",
+    ),
+    (
+        "UPDATE analytics.inventory_snapshot SET is_low_stock = NOT is_low_stock WHERE ctid = (SELECT min(i.ctid) FROM analytics.inventory_snapshot i JOIN analytics_state.tenant t USING (tenant) WHERE i.date = t.today)",
+        "is_low_stock",
+    ),
+    (
+        "UPDATE analytics.product SET name = name || '!' WHERE ctid = (SELECT min(ctid) FROM analytics.product WHERE deleted_at IS NULL)",
+        "name",
+    ),
+    ("UPDATE analytics_state.stock SET on_hand = on_hand + 1", ""),
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_falsified_by_hand_is_found_and_repaired_beside_the_daemon() {
+    let db = TestDb::new().await;
+    let (schema, zone) = STORES[0];
+    db.create_store(schema).await;
+    let config = db.daemon_toml(ZONES);
+    let client = db.client().await;
+    trade(&db, schema, zone, 4, 200).await;
+    tillstream(&config, &["init"]).await.expect(0);
+    let daemon = Daemon::run(&config, &[]);
+    wait_until("the store live", PATIENCE, async || live(&client, 1).await).await;
+    verify(&config, &client, &daemon, "before").await;
+    for (falsify, _) in FALSIFIED {
+        let changed = client.execute(falsify, &[]).await.unwrap_or_else(|e| panic!("{falsify}: {e:?}"));
+        assert!(changed > 0, "{falsify}");
+    }
+    let found = tillstream(&config, &["verify"]).await.expect(1);
+    for (falsify, said) in FALSIFIED {
+        assert!(found.stdout.contains(said), "{falsify}\n{}", found.stdout);
+    }
+    assert!(found.stdout.contains("8 differences"), "{}", found.stdout);
+    let repaired = tillstream(&config, &["verify", "--repair"]).await.expect(1);
+    assert!(
+        repaired.stdout.contains("8 differences") && repaired.stdout.contains("all repaired"),
+        "{}",
+        repaired.stdout
+    );
+    verify(&config, &client, &daemon, "after the repair").await;
+    // Also what could not be seen in the reports yet: the sums behind them.
+    client
+        .batch_execute(&format!("UPDATE {schema}.products_product_inventory SET min_quantity = min_quantity + 1"))
+        .await
+        .unwrap();
+    verify(&config, &client, &daemon, "after another change").await;
+    assert!(daemon.terminate(Duration::from_secs(5)).await.success());
 }
 
 /// The unit costs the daemon keeps, by item.

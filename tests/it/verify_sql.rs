@@ -61,6 +61,11 @@ fn setting(scope: &TenantScope) -> Setting {
 
 /// Writes the oracle's rows where the daemon would have.
 async fn write_reports(client: &Client, tenant: &str, reports: &Reports) {
+    let entry =
+        format!("INSERT INTO analytics.tenant (tenant, name, time_zone, state) VALUES ('{tenant}', '', 'UTC', 'live')");
+    client.batch_execute(&entry).await.unwrap();
+    write(client, tenant, "product", &reports.product).await;
+    write(client, tenant, "customer", &reports.customer).await;
     write(client, tenant, "daily_sales_report", &reports.daily_sales_report).await;
     write(client, tenant, "product_performance", &reports.product_performance).await;
     write(client, tenant, "customer_analytics", &reports.customer_analytics).await;
@@ -68,8 +73,6 @@ async fn write_reports(client: &Client, tenant: &str, reports: &Reports) {
     // Rows of inactive products may be there or not.
     let kept: Rows = reports.inventory_snapshot_optional.iter().step_by(2).cloned().collect();
     write(client, tenant, "inventory_snapshot", &kept).await;
-    write(client, tenant, "product", &reports.product).await;
-    write(client, tenant, "customer", &reports.customer).await;
 }
 
 async fn write(client: &Client, tenant: &str, table: &str, rows: &Rows) {

@@ -16,13 +16,17 @@ async fn the_view_reads_the_report_tables() {
             "INSERT INTO analytics.tenant (tenant, name, time_zone, state) VALUES
                ('tenant_a', 'A', 'Asia/Tashkent', 'live'), ('tenant_b', 'B', 'Europe/Moscow', 'copying'),
                ('tenant_c', 'C', 'Europe/Moscow', 'gone');
+             INSERT INTO analytics.product
+               SELECT 'tenant_a', id, CASE id WHEN 9 THEN 'Nine' ELSE 'product ' || id END, 's', '', true
+               FROM generate_series(1, 9) id;
+             INSERT INTO analytics.customer
+               SELECT 'tenant_a', id, 'Customer', '', 'individual', true FROM generate_series(1, 3) id;
              INSERT INTO analytics.daily_sales_report
                SELECT 'tenant_a', (now() AT TIME ZONE 'Asia/Tashkent')::date - back, 100 + back, 2, 50, 10, 20, 30, 40, 0,
                       0, 3, 1, 1, 0, 1, 7, 1, 0 FROM generate_series(-1, 1) back;
              INSERT INTO analytics.product_performance
                SELECT 'tenant_a', id, (now() AT TIME ZONE 'Asia/Tashkent')::date, 2.5, id * 10, 1, 1, 0, 0, 0, 0
                FROM generate_series(1, 9) id;
-             INSERT INTO analytics.product VALUES ('tenant_a', 9, 'Nine', 's', '', true);
              INSERT INTO analytics.customer_analytics
                SELECT 'tenant_a', id, day, day, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 'Promising', 0, 0, 0, 0, day, day, 1, 1
                FROM generate_series(1, 3) id, unnest(ARRAY[current_date - 7, current_date]) day;

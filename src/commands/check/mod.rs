@@ -62,13 +62,7 @@ impl Findings {
 /// # Errors
 /// Only where there is nothing to look at: no connection.
 pub async fn run(config: &Config, args: &ReadArgs) -> anyhow::Result<Outcome> {
-    let source = config.source.connection.connect(APPLICATION).await?;
-    let target = config.target_connection().connect(APPLICATION).await?;
-    let mut findings = Findings::default();
-    findings.ok("connection", config.source.connection.place());
-    server::check(&source, config, &mut findings).await?;
-    stores::check(&source, config, &mut findings).await?;
-    target::check(&source, &target, config, &mut findings).await?;
+    let findings = find(config).await?;
     let problems = findings.count(Severity::Problem);
     if args.json {
         let json = serde_json::json!({
@@ -79,27 +73,45 @@ pub async fn run(config: &Config, args: &ReadArgs) -> anyhow::Result<Outcome> {
         });
         say(serde_json::to_string_pretty(&json)?)?;
     } else {
-        print(&findings)?;
+        say(lines(&findings).trim_end())?;
     }
     Ok(if problems == 0 { Outcome::Done } else { Outcome::DoesNotHold })
 }
 
-fn print(findings: &Findings) -> std::io::Result<()> {
+/// Looks at everything.
+///
+/// # Errors
+/// As for [`run`].
+pub(super) async fn find(config: &Config) -> anyhow::Result<Findings> {
+    let source = config.source.connection.connect(APPLICATION).await?;
+    let target = config.target_connection().connect(APPLICATION).await?;
+    let mut findings = Findings::default();
+    findings.ok("connection", config.source.connection.place());
+    server::check(&source, config, &mut findings).await?;
+    stores::check(&source, config, &mut findings).await?;
+    target::check(&source, &target, config, &mut findings).await?;
+    Ok(findings)
+}
+
+/// For people: a line per finding, its fix below it, and the count.
+pub(super) fn lines(findings: &Findings) -> String {
+    let mut text = String::new();
     for finding in &findings.0 {
         let mark = match finding.severity {
             Severity::Ok => "ok",
             Severity::Warning => "warning",
             Severity::Problem => "problem",
         };
-        say(format!("{mark:<8} {}: {}", finding.about, finding.what))?;
+        text += &format!("{mark:<8} {}: {}\n", finding.about, finding.what);
         for line in finding.fix.iter().flat_map(|fix| fix.lines()) {
-            say(format!("         {line}"))?;
+            text += &format!("         {line}\n");
         }
     }
     let plural = |n: usize, word: &str| if n == 1 { format!("1 {word}") } else { format!("{n} {word}s") };
-    say(format!(
-        "{}, {}",
+    text += &format!(
+        "{}, {}\n",
         plural(findings.count(Severity::Problem), "problem"),
         plural(findings.count(Severity::Warning), "warning")
-    ))
+    );
+    text
 }

@@ -1,0 +1,216 @@
+//! What can be seen of a running engine from outside its loop, and how the loop tells of it: few, cheap calls.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use crate::apply::writer::Applied;
+use crate::config::TableKind;
+use crate::domain::Instant;
+use crate::lsn::Lsn;
+use crate::ops::health::Health;
+use crate::ops::metrics::{Metrics, ReconnectCause};
+use crate::ops::systemd::Notifier;
+use crate::schedule::Job;
+
+/// One statement of a first copy may build all sums of a large store.
+const COPY_PATIENCE: Duration = Duration::from_secs(4 * 3600);
+
+/// Cheap to clone; all clones are one. Without [`Progress::watched`] only the counters are kept.
+#[derive(Debug, Clone, Default)]
+pub struct Progress(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    is_live: AtomicBool,
+    position: AtomicU64,
+    changes: AtomicU64,
+    batches: AtomicU64,
+    ops: Option<Ops>,
+}
+
+/// Where a daemon's progress is shown.
+#[derive(Debug, Clone)]
+pub struct Ops {
+    pub metrics: Metrics,
+    pub health: Health,
+    pub notifier: Notifier,
+}
+
+impl Progress {
+    /// Progress that is also shown to operators and to the service manager.
+    pub fn watched(ops: Ops) -> Progress {
+        for job in Job::ALL {
+            ops.metrics.job(job.name());
+        }
+        Progress(Arc::new(Inner { ops: Some(ops), ..Inner::default() }))
+    }
+
+    fn ops(&self) -> Option<&Ops> {
+        self.0.ops.as_ref()
+    }
+
+    /// The stream is open and followed.
+    pub fn is_live(&self) -> bool {
+        self.0.is_live.load(Ordering::Relaxed)
+    }
+
+    /// Row changes written since the start.
+    pub fn changes(&self) -> u64 {
+        self.0.changes.load(Ordering::Relaxed)
+    }
+
+    pub fn batches(&self) -> u64 {
+        self.0.batches.load(Ordering::Relaxed)
+    }
+
+    /// The stored position; 0 before there is one.
+    pub fn position(&self) -> Lsn {
+        Lsn(self.0.position.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn stands_at(&self, position: Lsn) {
+        self.0.position.store(position.0, Ordering::Relaxed);
+    }
+
+    pub(super) fn live(&self) {
+        self.0.is_live.store(true, Ordering::Relaxed);
+        if let Some(ops) = self.ops() {
+            ops.health.set_stream_live(true);
+            ops.metrics.slot_active.set(1);
+            ops.notifier.ready();
+        }
+    }
+
+    /// The session has ended, however; nothing is in hand any more.
+    pub(super) fn down(&self) {
+        self.0.is_live.store(false, Ordering::Relaxed);
+        if let Some(ops) = self.ops() {
+            ops.health.set_stream_live(false);
+            ops.health.work_ends();
+            ops.metrics.slot_active.set(0);
+        }
+    }
+
+    /// One line for whoever asks the service manager what the daemon does.
+    pub(super) fn says(&self, line: &str) {
+        if let Some(ops) = self.ops() {
+            ops.notifier.status(line);
+        }
+    }
+
+    /// The engine's loop came round.
+    pub(super) fn turned(&self) {
+        if let Some(ops) = self.ops() {
+            ops.health.turned();
+        }
+    }
+
+    pub(super) fn work_begins(&self) {
+        if let Some(ops) = self.ops() {
+            ops.health.work_begins();
+        }
+    }
+
+    /// A first copy: rows arrive all the time, but a single statement may take long.
+    pub(super) fn copy_begins(&self) {
+        if let Some(ops) = self.ops() {
+            ops.health.work_begins_with(COPY_PATIENCE);
+        }
+    }
+
+    pub(super) fn moved(&self) {
+        if let Some(ops) = self.ops() {
+            ops.health.moved();
+        }
+    }
+
+    pub(super) fn work_ends(&self) {
+        if let Some(ops) = self.ops() {
+            ops.health.work_ends();
+        }
+    }
+
+    /// A write was done; `now` is the time of day at which its figures can be seen.
+    pub(super) fn applied(&self, applied: &Applied, now: Instant) {
+        let changes = u64::try_from(applied.changes).unwrap_or(u64::MAX);
+        self.0.changes.fetch_add(changes, Ordering::Relaxed);
+        self.0.batches.fetch_add(1, Ordering::Relaxed);
+        self.stands_at(applied.position);
+        let Some(ops) = self.ops() else { return };
+        let metrics = &ops.metrics;
+        if applied.changes > 0 {
+            #[allow(clippy::cast_precision_loss)] // a histogram's buckets are that coarse
+            metrics.batch_changes.observe(changes as f64);
+            metrics.batch_seconds.observe(applied.took.as_secs_f64());
+        }
+        metrics.transactions.inc_by(u64::try_from(applied.transactions).unwrap_or(u64::MAX));
+        if let Some(at) = applied.committed_at {
+            // The source's clock may be ahead of ours: then it was at once.
+            let visible = (now - at).to_std().unwrap_or_default();
+            metrics.commit_to_visible_seconds.observe(visible.as_secs_f64());
+            metrics.last_commit_timestamp_seconds.set(unix_seconds(at));
+        }
+    }
+
+    /// Row changes received by table; takes them.
+    pub(super) fn seen(&self, changes: &mut HashMap<TableKind, u64>) {
+        for (table, count) in changes.drain() {
+            if let Some(ops) = self.ops() {
+                ops.metrics.changes(table).inc_by(count);
+            }
+        }
+    }
+
+    pub(super) fn behind(&self, bytes: u64, time: Duration) {
+        if let Some(ops) = self.ops() {
+            ops.metrics.lag_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+            ops.health.set_lag(time);
+        }
+    }
+
+    pub(super) fn slot(&self, retained_bytes: Option<i64>, active: bool) {
+        if let Some(ops) = self.ops() {
+            ops.metrics.retained_wal_bytes.set(retained_bytes.unwrap_or_default());
+            ops.metrics.slot_active.set(i64::from(active));
+        }
+    }
+
+    /// How many stores are in each state.
+    pub(super) fn stores(&self, counts: &[(String, usize)]) {
+        if let Some(ops) = self.ops() {
+            let counts: Vec<(&str, usize)> = counts.iter().map(|(state, count)| (state.as_str(), *count)).collect();
+            ops.metrics.set_stores(&counts);
+        }
+    }
+
+    pub(super) fn reconnects(&self, cause: ReconnectCause) {
+        if let Some(ops) = self.ops() {
+            ops.metrics.reconnects(cause).inc();
+        }
+    }
+
+    pub(super) fn job_done(&self, job: Job, took: Duration, drifted: i64, failed: bool) {
+        let Some(ops) = self.ops() else { return };
+        let metrics = ops.metrics.job(job.name());
+        metrics.duration_seconds.observe(took.as_secs_f64());
+        metrics.drifted_rows.inc_by(u64::try_from(drifted).unwrap_or_default());
+        if failed {
+            metrics.failures.inc();
+        }
+    }
+
+    /// The last success of a job: that of the store where it is longest ago.
+    pub(super) fn job_succeeded(&self, job: Job, at: Instant) {
+        if let Some(ops) = self.ops() {
+            ops.metrics.job(job.name()).succeeded_at(SystemTime::from(at));
+        }
+    }
+}
+
+fn unix_seconds(at: Instant) -> f64 {
+    #[allow(clippy::cast_precision_loss)] // exact to the microsecond until the year 2255
+    let micros = at.timestamp_micros() as f64;
+    micros / 1e6
+}

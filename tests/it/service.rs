@@ -1,0 +1,183 @@
+//! The daemon as a service: what it tells the service manager, Prometheus and the operator, and what SIGHUP does.
+
+use std::path::Path;
+use std::time::Duration;
+
+use chrono::Utc;
+use nix::sys::signal::Signal;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixDatagram};
+
+use crate::harness::{Daemon, TestDb, tillstream, wait_until};
+use crate::workload::Workload;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Where the daemon answers, from its log.
+fn address(daemon: &Daemon) -> Option<String> {
+    let log = daemon.log();
+    let line = log.lines().rfind(|line| line.contains("answering /healthz"))?;
+    let address = line.split("address=").nth(1)?.split_whitespace().next()?;
+    Some(address.to_string())
+}
+
+/// Status line and body.
+async fn get(address: &str, path: &str) -> (String, String) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    (head.lines().next().unwrap().to_string(), body.to_string())
+}
+
+/// The value of a series; `None`: it is not shown.
+async fn metric(address: &str, series: &str) -> Option<f64> {
+    let (_, text) = get(address, "/metrics").await;
+    text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
+}
+
+async fn above_zero(address: &str, series: &str) {
+    wait_until(&format!("{series} is above 0"), PATIENCE, async || {
+        metric(address, series).await.is_some_and(|v| v > 0.0)
+    })
+    .await;
+}
+
+/// Notifications until one has this line; all of them.
+async fn notified(socket: &UnixDatagram, wanted: &str) -> Vec<String> {
+    let mut all = Vec::new();
+    let until = async {
+        let mut buffer = [0; 4096];
+        while !all.iter().any(|line: &String| line.starts_with(wanted)) {
+            let n = socket.recv(&mut buffer).await.unwrap();
+            all.extend(String::from_utf8_lossy(&buffer[..n]).lines().map(str::to_string));
+        }
+    };
+    let _ = tokio::time::timeout(PATIENCE, until).await;
+    assert!(all.iter().any(|line| line.starts_with(wanted)), "no {wanted} among {all:?}");
+    all
+}
+
+fn rewrite(config: &Path, from: &str, to: &str) {
+    let text = std::fs::read_to_string(config).unwrap();
+    assert!(text.contains(from), "{text}");
+    std::fs::write(config, text.replace(from, to)).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_is_ready_measured_watched_reloaded_and_proves_itself() {
+    let db = TestDb::new().await;
+    db.create_store("tenant_a").await;
+    let config =
+        db.daemon_toml("[http]\nlisten = '127.0.0.1:0'\n[verify]\nevery = '1s'\n[schedule]\nprune = '0 3 1 * *'\n");
+    let mut client = db.client().await;
+    let mut workload = Workload::new(1, Utc::now(), chrono_tz::Asia::Tashkent);
+    workload.populate(&mut client, "tenant_a").await.unwrap();
+    tillstream(&config, &["init"]).await.expect(0);
+
+    let path = db.dir.path().join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    let env = [("NOTIFY_SOCKET", path.to_str().unwrap()), ("WATCHDOG_USEC", "1500000")];
+    let daemon = Daemon::run_with(&config, &[], &env);
+    notified(&socket, "READY=1").await;
+    notified(&socket, "STATUS=live: 1 of 1 stores, up to date").await;
+    notified(&socket, "WATCHDOG=1").await;
+    let address = address(&daemon).unwrap();
+    assert_eq!(get(&address, "/healthz").await.0, "HTTP/1.1 200 OK");
+    wait_until("ready", PATIENCE, async || get(&address, "/readyz").await.0 == "HTTP/1.1 200 OK").await;
+
+    for _ in 0..60 {
+        workload.step(&mut client, "tenant_a").await.unwrap();
+    }
+    for series in [
+        "tillstream_transactions_total",
+        "tillstream_changes_total{table=\"sale\"}",
+        "tillstream_batch_changes_count",
+        "tillstream_batch_seconds_sum",
+        "tillstream_commit_to_visible_seconds_count",
+        "tillstream_last_commit_timestamp_seconds",
+        "tillstream_stores{state=\"live\"}",
+        "tillstream_slot_active",
+        "tillstream_retained_wal_bytes",
+        "tillstream_verify_last_success_timestamp_seconds",
+    ] {
+        above_zero(&address, series).await;
+    }
+    assert!(metric(&address, "tillstream_lag_seconds").await.unwrap() < 30.0);
+    let behind = "tillstream_lag_bytes";
+    wait_until("an idle source is not behind", PATIENCE, async || metric(&address, behind).await == Some(0.0)).await;
+
+    // A row is falsified by hand: the daemon finds it by itself.
+    let falsify = "UPDATE analytics.product SET name = 'forged' WHERE product_id = (SELECT min(product_id) FROM analytics.product)";
+    assert_eq!(client.execute(falsify, &[]).await.unwrap(), 1);
+    above_zero(&address, "tillstream_verify_differences").await;
+    let status = tillstream(&config, &["status"]).await.expect(0).stdout;
+    assert!(status.contains("tillstream verify --tenant tenant_a"), "{status}");
+    tillstream(&config, &["verify", "--repair"]).await.expect(1);
+    wait_until("right again", PATIENCE, async || metric(&address, "tillstream_verify_differences").await == Some(0.0))
+        .await;
+    assert!(!daemon.log().contains("forged"), "a row's value is in the log");
+
+    // The connection is cut: counted, and live again.
+    let cut = "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = $1";
+    client.execute(cut, &[&db.slot()]).await.unwrap();
+    above_zero(&address, "tillstream_reconnects_total{cause=\"server\"}").await;
+    wait_until("ready", PATIENCE, async || get(&address, "/readyz").await.0 == "HTTP/1.1 200 OK").await;
+
+    // SIGHUP: a mistake changes nothing, a change is taken, what cannot be is said.
+    rewrite(&config, "0 3 1 * *", "0 3 1 *");
+    daemon.signal(Signal::SIGHUP);
+    notified(&socket, "RELOADING=1").await;
+    notified(&socket, "READY=1").await;
+    assert!(daemon.log().contains("[schedule] prune"), "{}", daemon.log());
+    rewrite(&config, "0 3 1 *", "0 4 1 * *");
+    rewrite(&config, "every = \"1s\"", "every = \"off\"");
+    rewrite(&config, &format!("slot = \"{}\"", db.slot()), "slot = \"elsewhere\"");
+    daemon.signal(Signal::SIGHUP);
+    notified(&socket, "RELOADING=1").await;
+    let log = "a new session";
+    wait_until(log, PATIENCE, async || daemon.log().contains("sections=\"[schedule], [verify]\"")).await;
+    assert!(daemon.log().contains("need a restart"), "{}", daemon.log());
+    wait_until("ready", PATIENCE, async || get(&address, "/readyz").await.0 == "HTTP/1.1 200 OK").await;
+
+    let ended = daemon.terminate(Duration::from_secs(5)).await;
+    assert!(ended.success());
+    notified(&socket, "STOPPING=1").await;
+}
+
+#[tokio::test]
+async fn an_older_schema_waits_for_init_where_the_config_says_so() {
+    let db = TestDb::new().await;
+    db.create_store("tenant_a").await;
+    let config = db.daemon_toml("[target]\nauto_migrate = false\n");
+    let refused = tillstream(&config, &["run", "--once"]).await.expect(2);
+    assert!(refused.stderr.contains("run: tillstream init"), "{}", refused.stderr);
+    tillstream(&config, &["init"]).await.expect(0);
+    tillstream(&config, &["run", "--once"]).await.expect(0);
+}
+
+#[tokio::test]
+async fn doctor_tells_everything_but_secrets() {
+    let db = TestDb::new().await;
+    db.create_store("tenant_a").await;
+    let mut url: String = db.url.clone();
+    url = url.replacen("postgres@", "postgres:sesame-in-url@", 1);
+    let file = db.dir.path().join("password");
+    std::fs::write(&file, "sesame-in-file\n").unwrap();
+    let config = db.daemon_toml(&format!("[source]\nurl = '{url}'\npassword_file = '{}'\n", file.display()));
+    let before = tillstream(&config, &["doctor"]).await.expect(0).stdout;
+    assert!(before.contains("== check") && before.contains("does not exist"), "{before}");
+    tillstream(&config, &["init"]).await.expect(0);
+    tillstream(&config, &["run", "--once"]).await.expect(0);
+    let text = tillstream(&config, &["doctor"]).await.expect(0);
+    for part in ["tillstream 0.", "[tenants]", "0 problems", "tenant_a", db.slot(), "wal_level", "migrations", "phase"]
+    {
+        assert!(text.stdout.contains(part), "{part} is not in\n{}", text.stdout);
+    }
+    assert!(!text.stdout.contains("sesame") && !text.stderr.contains("sesame"), "{}", text.stdout);
+    std::fs::write(&config, "[source]\nurl = 'postgresql://u:sesame@[x'\npassword = 'sesame'\n").unwrap();
+    let broken = tillstream(&config, &["doctor"]).await.expect(0);
+    assert!(!broken.stdout.contains("sesame") && broken.stdout.contains("unknown key"), "{}", broken.stdout);
+}
