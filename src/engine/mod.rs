@@ -9,6 +9,8 @@
 //! two batches, so nothing interleaves.
 
 pub mod assembler;
+#[cfg(test)]
+mod assembler_tests;
 pub mod clock;
 mod confirm;
 pub mod error;

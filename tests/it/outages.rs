@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use tillstream::demo::postgres::{Postgres, StartOptions, StopMode};
+use tillstream::lsn::Lsn;
 use tokio_postgres::Client;
 
-use crate::harness::{Daemon, TestDb, tillstream, wait_until};
+use crate::harness::{Daemon, TestDb, connect, tillstream, wait_until};
 use crate::proxy::{Network, Proxy};
 use crate::traders::{PATIENCE, Traders, all_live, said, set_up, trade_some, verify};
 
@@ -73,7 +74,7 @@ async fn the_server_stops_and_crashes_and_drops_connections() {
         verify(&config, backend).await;
     }
     assert!(daemon.is_running());
-    println!("{} transactions", traders.stop().await);
+    assert!(traders.stop().await > 0);
     verify(&config, "after all outages").await;
     told(&daemon, outages, "verify");
     assert!(daemon.terminate(STOP_LIMIT).await.success());
@@ -99,7 +100,7 @@ async fn the_network_is_cut() {
         told(&daemon, outages, &format!("{network:?}"));
         verify(&config, &format!("{network:?}")).await;
     }
-    traders.stop().await;
+    assert!(traders.stop().await > 0);
     verify(&config, "after all cuts").await;
     // Nobody answers, and it has to end all the same.
     proxy.set(Network::Silent);
@@ -117,6 +118,7 @@ async fn a_crash_of_the_server_takes_nothing_back_that_was_confirmed() {
     let config = set_up(&db, 3, "").await;
     let mut daemon = Daemon::run(&config, &[]);
     live(&db.client().await, &daemon).await;
+    let mut committed = 0;
     for round in 1..=20 {
         let mut followed = daemon.log().matches("following the stream").count();
         let traders = Traders::start(&db, 100 + round);
@@ -136,13 +138,45 @@ async fn a_crash_of_the_server_takes_nothing_back_that_was_confirmed() {
         }
         server.stop(StopMode::Immediate).unwrap();
         server.start_again().unwrap();
-        traders.stop().await;
+        committed += traders.stop().await;
+        said(&daemon, "following the stream", followed + 1).await;
+        assert!(daemon.is_running(), "round {round}:\n{}", daemon.log());
+    }
+    assert!(committed > 0);
+    verify(&config, "after all crashes").await;
+    assert!(!daemon.log().contains("ahead of the reports"), "{}", daemon.log());
+    drop(db);
+}
+
+/// The reports on a server of their own, which crashes: the slot, elsewhere, remembers what was confirmed to it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crash_of_the_target_takes_nothing_back_that_was_confirmed() {
+    let mut target = server(&[("wal_writer_delay", "2s")]);
+    let db = TestDb::new().await;
+    let reports = target.url("postgres");
+    let config = set_up(&db, 7, &format!("[target]\nurl = '{reports}'\n")).await;
+    let mut daemon = Daemon::run(&config, &[]);
+    said(&daemon, "following the stream", 1).await;
+    wait_until("all stores live", PATIENCE, || async { all_live(&connect(&reports).await).await }).await;
+    for round in 1..=10 {
+        trade_some(&db, 200 + round, 10).await;
+        let end: Lsn = db.client().await.query_one("SELECT pg_current_wal_lsn()", &[]).await.unwrap().get(0);
+        let client = connect(&reports).await;
+        wait_until("the reports are up to date", PATIENCE, || async {
+            let stored: Lsn = client.query_one("SELECT lsn FROM analytics_state.position", &[]).await.unwrap().get(0);
+            stored >= end
+        })
+        .await;
+        // Time for a confirmation to go out, were there one: it is sent within half a second.
+        tokio::time::sleep(Duration::from_millis(800)).await;
+        let followed = daemon.log().matches("following the stream").count();
+        target.stop(StopMode::Immediate).unwrap();
+        target.start_again().unwrap();
         said(&daemon, "following the stream", followed + 1).await;
         assert!(daemon.is_running(), "round {round}:\n{}", daemon.log());
     }
     verify(&config, "after all crashes").await;
     assert!(!daemon.log().contains("ahead of the reports"), "{}", daemon.log());
-    drop(db);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -176,7 +210,7 @@ async fn sigterm_is_obeyed_whatever_it_does() {
         daemon = Daemon::run(&config, &[]);
         said(&daemon, "following the stream", followed + 1).await;
     }
-    traders.stop().await;
+    assert!(traders.stop().await > 0);
 
     server.stop(StopMode::Fast).unwrap();
     said(&daemon, WARNED, 1).await;
@@ -218,20 +252,31 @@ async fn a_large_transaction_is_cut_in_the_middle() {
     live(&client, &daemon).await;
     let halfway = "SELECT FROM pg_stat_activity WHERE datname = current_database() \
                    AND application_name = 'tillstream writer' AND clock_timestamp() - xact_start > interval '50 ms'";
-    for signal in [Signal::SIGTERM, Signal::SIGKILL, Signal::SIGTERM] {
-        trade_some(&db, 6, 3).await;
+    let small = db.client().await;
+    let kept = async || -> Option<i64> {
+        let count = "SELECT sum(cardinality(ids)) FROM analytics_state.stock_movement";
+        client.query_one(count, &[]).await.unwrap().get(0)
+    };
+    for signal in [Signal::SIGTERM, Signal::SIGKILL, Signal::SIGTERM, Signal::SIGTERM] {
+        let before = kept().await;
+        // Right before it a small one, of which the position is written and not yet confirmed when the signal comes.
         client
             .batch_execute(
-                "INSERT INTO tenant_east.products_stock_movement (product_id, movement_type, quantity)
+                "BEGIN; INSERT INTO tenant_east.products_stock_movement (product_id, movement_type, quantity)
                  SELECT (SELECT min(id) FROM tenant_east.products_product), 'purchase', 1 FROM generate_series(1, 20000)",
             )
             .await
             .unwrap();
+        small.batch_execute("UPDATE tenant_west.products_product SET name = name || '!'").await.unwrap();
+        client.batch_execute("COMMIT").await.unwrap();
         wait_until("half-way", PATIENCE, || async { !client.query(halfway, &[]).await.unwrap().is_empty() }).await;
         daemon.signal(signal);
         daemon.ended(STOP_LIMIT).await;
+        assert_eq!(kept().await, before, "{signal}: a part of the transaction was kept");
         verify(&config, &format!("{signal} in the middle")).await;
+        let followed = daemon.log().matches("following the stream").count();
         daemon = Daemon::run(&config, &[]);
+        said(&daemon, "following the stream", followed + 1).await;
     }
     // A truncation in the middle of one, too: the store is copied again, once.
     client

@@ -38,13 +38,13 @@ impl Traders {
     }
 
     /// Ends them; the number of transactions they have committed.
+    #[must_use]
     pub async fn stop(self) -> u64 {
         self.stop.store(true, Ordering::Relaxed);
         let mut committed = 0;
         for task in self.tasks {
             committed += task.await.expect("a trader");
         }
-        assert!(committed > 0, "nobody traded");
         committed
     }
 }
