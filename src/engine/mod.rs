@@ -120,7 +120,8 @@ pub async fn run_reloading(
                 if was_live {
                     failures = 0;
                 }
-                match trouble.failed(e.cause()) {
+                // One outage is one thing that happened, whatever each attempt meets.
+                match trouble.failed("outage") {
                     Say::First => tracing::warn!(cause = e.cause(), "{e}; trying again until it is well"),
                     Say::Again(repeats) => tracing::warn!(cause = e.cause(), "{e}; {repeats}"),
                     Say::Nothing => tracing::debug!(failures, "{e}"),
