@@ -7,7 +7,7 @@ WITH leaf AS (
   SELECT r.oid, r.oid FROM unnest($1::oid[]) AS r(oid)
   WHERE NOT EXISTS (SELECT FROM pg_partition_tree(r.oid) AS l WHERE l.isleaf AND l.relid <> r.oid)
 )
-SELECT leaf.root, n.nspname::text, c.relname::text, c.relkind, c.relreplident, key.columns
+SELECT leaf.root, n.nspname::text, c.relname::text, c.relkind, c.relreplident, c.relfilenode, key.columns
 FROM leaf JOIN pg_class c ON c.oid = leaf.oid JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN LATERAL (
   SELECT array(SELECT a.attname::text FROM pg_attribute a

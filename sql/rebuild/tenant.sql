@@ -15,6 +15,10 @@ WITH a AS (DELETE FROM {state}.sale WHERE tenant_id = $1), b AS (DELETE FROM {st
      g AS (DELETE FROM {state}.pricing WHERE tenant_id = $1), h AS (DELETE FROM {state}.stock_limits WHERE tenant_id = $1)
 DELETE FROM {state}.customer WHERE tenant_id = $1
 
+-- The other stores have everything up to $2, however far the position goes back for store $1.
+-- name: raise_floors
+UPDATE {state}.tenant SET floor_lsn = $2 WHERE id <> $1 AND floor_lsn < $2
+
 -- name: synchronize_tenant
 UPDATE {reports}.tenant SET state = 'live', message = NULL, synchronized_at = $2, updated_at = now() WHERE tenant = $1
 

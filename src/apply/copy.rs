@@ -1,5 +1,14 @@
 //! The first copy of a store: POS tables as of an exported snapshot -> base facts -> sums -> report rows, all in bulk and
 //! in one target transaction, so that a store is either wholly copied at the snapshot's position or not at all.
+//!
+//! ```text
+//! facts (reads the source) ── finish (sums, report rows) ── the writer stands between two batches ── hand_over ── COMMIT
+//! ```
+//! # Why the hand-over is exact
+//! The copy holds all that committed before X. Meanwhile the writer has gone on to P for the others. The transaction that
+//! makes the copy visible also takes the position back to X, where X < P, and sets every other store's floor to P: the
+//! stream is read again from X, and each store skips what it has, by commit position. So nothing is lost or doubled,
+//! whichever of X and P is further on, and a crash on either side of the commit finds a state that holds by itself.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +24,7 @@ use crate::verify::{RenderError, TenantScope, render};
 
 const COPIES: &str = include_str!("../../sql/copy/facts.sql");
 /// How often progress is told.
-const TELL_EVERY: Duration = Duration::from_secs(5);
+const TELL_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Debug, thiserror::Error)]
 pub enum CopyError {
@@ -28,6 +37,19 @@ pub enum CopyError {
     /// Values that no report can hold: the store has to be quarantined.
     #[error("{0}")]
     Unusable(String),
+    #[error("the stored position is no longer {0}: another process wrote it; only one daemon may write these reports")]
+    Moved(Lsn),
+}
+
+/// What a copy that failed says of the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Its rows or our privileges: it is set aside until somebody has put it right.
+    Unusable,
+    /// Its tables were changed meanwhile: look again.
+    Changed,
+    /// Nothing: try again.
+    Innocent,
 }
 
 impl CopyError {
@@ -37,7 +59,24 @@ impl CopyError {
             CopyError::Source { source, .. } | CopyError::Target { source, .. } => {
                 crate::engine::error::lost_connection(source)
             }
-            CopyError::Render(_) | CopyError::Unusable(_) => false,
+            CopyError::Render(_) | CopyError::Unusable(_) | CopyError::Moved(_) => false,
+        }
+    }
+
+    pub fn verdict(&self) -> Verdict {
+        let (source, reading) = match self {
+            CopyError::Unusable(_) => return Verdict::Unusable,
+            CopyError::Render(_) | CopyError::Moved(_) => return Verdict::Innocent,
+            CopyError::Source { source, .. } => (source, true),
+            CopyError::Target { source, .. } => (source, false),
+        };
+        match source.code().map_or("", |code| code.code()) {
+            // A value that does not fit, wherever that came out.
+            code if code.starts_with("22") => Verdict::Unusable,
+            // Undefined table, column or schema; a column of another type.
+            "42P01" | "42703" | "3F000" | "42883" | "42804" | "42846" | "0A000" if reading => Verdict::Changed,
+            "42501" if reading => Verdict::Unusable,
+            _ => Verdict::Innocent,
         }
     }
 }
@@ -59,18 +98,20 @@ pub struct Snapshot<'a> {
     pub position: Lsn,
 }
 
-/// Copies one store into `target`'s transaction; the caller commits it.
+/// Reads one store's facts into `target`'s transaction. After it the source is not needed any more. `tell` hears how
+/// many rows have come and how many are expected (0: unknown).
 ///
 /// # Errors
 /// See [`CopyError`]; nothing is kept then.
-pub async fn store(
+pub async fn facts(
     source: &Snapshot<'_>,
     target: &Transaction<'_>,
     sql: &Statements,
     config: &Config,
     scope: &mut TenantScope,
     new: &NewStore,
-) -> Result<u64, CopyError> {
+    tell: impl Fn(u64, u64) + Send,
+) -> Result<(), CopyError> {
     let name = new.name.clone();
     let writing = |what: &'static str| {
         let store = name.clone();
@@ -105,19 +146,51 @@ pub async fn store(
         )
         .await
         .map_err(writing("a temporary table"))?;
-    let mut progress = Progress::new(&new.name, expected_rows(source.client, config, scope).await);
+    let expected = expected_rows(source.client, config, scope).await;
+    let mut progress = Progress { rows: 0, expected, told: Instant::now(), tell };
+    (progress.tell)(0, expected);
     for (table, template) in named(COPIES) {
         let query = render(&template, scope, config)?;
         copy_table(source, target, config, scope, table, &query, &mut progress).await?;
     }
-    refuse_unusable(target, sql, id, &new.name).await?;
-    build(target, sql, id).await.map_err(writing("the reports"))?;
-    target
-        .execute(sql.text("synchronize_tenant"), &[&new.name, &source.position])
-        .await
-        .map_err(writing("the store's entry"))?;
-    progress.done();
-    Ok(progress.rows)
+    (progress.tell)(progress.rows, expected);
+    refuse_unusable(target, sql, id, &new.name).await
+}
+
+/// Builds sums and report rows from the facts.
+///
+/// # Errors
+/// See [`CopyError`].
+pub async fn finish(target: &Transaction<'_>, sql: &Statements, scope: &TenantScope) -> Result<(), CopyError> {
+    let writing = |source| CopyError::Target { store: scope.name.clone(), what: "the reports", source };
+    build(target, sql, scope.tenant_id.0).await.map_err(writing)
+}
+
+/// Makes the copy part of the reports; the caller commits. `position`: where the copy was made. `stored`: where the
+/// writer stands, between two batches. Comes back: where to read the stream on from.
+///
+/// # Errors
+/// [`CopyError::Target`]; [`CopyError::Moved`] where the writer does not stand there.
+pub async fn hand_over(
+    target: &Transaction<'_>,
+    sql: &Statements,
+    scope: &TenantScope,
+    position: Lsn,
+    stored: Lsn,
+) -> Result<Lsn, CopyError> {
+    let writing =
+        |source| CopyError::Target { store: scope.name.clone(), what: "the hand-over", source };
+    let back = position.min(stored);
+    target.execute(sql.text("synchronize_tenant"), &[&scope.name, &position]).await.map_err(writing)?;
+    target.execute(sql.text("raise_floors"), &[&scope.tenant_id.0, &stored]).await.map_err(writing)?;
+    let none: Option<crate::domain::Instant> = None;
+    let moved = target.query(sql.text("move_position"), &[&stored, &back, &none]).await.map_err(writing)?;
+    if moved.is_empty() {
+        return Err(CopyError::Moved(stored));
+    }
+    // The stream is opened there, which confirms it: it has to be on disk.
+    target.batch_execute("SET LOCAL synchronous_commit = on").await.map_err(writing)?;
+    Ok(back)
 }
 
 /// Streams one table's facts from source to target, as PostgreSQL's own binary rows.
@@ -128,7 +201,7 @@ async fn copy_table(
     scope: &TenantScope,
     table: &'static str,
     query: &str,
-    progress: &mut Progress,
+    progress: &mut Progress<impl Fn(u64, u64) + Send>,
 ) -> Result<(), CopyError> {
     let store = || scope.name.clone();
     let reading = |e| CopyError::Source { store: store(), table, source: e };
@@ -148,7 +221,7 @@ async fn copy_table(
     pin_mut!(sink);
     while let Some(row) = rows.try_next().await.map_err(reading)? {
         sink.feed(row).await.map_err(writing)?;
-        progress.row(table);
+        progress.row();
     }
     sink.finish().await.map_err(writing)?;
     Ok(())
@@ -175,11 +248,13 @@ async fn refuse_unusable(target: &Transaction<'_>, sql: &Statements, id: i32, na
 }
 
 /// Sums, then report rows and dimensions, of one tenant whose facts are there.
-pub async fn build(target: &Transaction<'_>, sql: &Statements, id: i32) -> Result<(), tokio_postgres::Error> {
+async fn build(target: &Transaction<'_>, sql: &Statements, id: i32) -> Result<(), tokio_postgres::Error> {
     for statement in ["show_dimension_products", "show_dimension_customers"] {
         target.execute(sql.text(statement), &[&id]).await?;
     }
     sums(target, sql, id).await?;
+    // Its locks last until the commit: nothing that the writer runs may want them too.
+    target.batch_execute(sql.text("analyze")).await?;
     show(target, sql, id, BusinessDay::MIN, BusinessDay::MAX).await?;
     Ok(())
 }
@@ -191,7 +266,7 @@ pub async fn sums(target: &Transaction<'_>, sql: &Statements, id: i32) -> Result
     {
         target.execute(sql.text(statement), &[&id]).await?;
     }
-    target.batch_execute(sql.text("analyze")).await
+    Ok(())
 }
 
 /// Writes every report row of a tenant: daily and product rows of the days given, live customer and today's inventory
@@ -231,35 +306,21 @@ async fn expected_rows(source: &Transaction<'_>, config: &Config, scope: &Tenant
     row.ok().and_then(|row| row.try_get::<_, i64>(0).ok()).and_then(|n| u64::try_from(n).ok()).unwrap_or(0)
 }
 
-/// Tells how far a copy is: rows, rate, time left.
-struct Progress {
-    store: String,
-    expected: u64,
+/// Counts rows, and tells now and then.
+struct Progress<F> {
     rows: u64,
-    started: Instant,
+    expected: u64,
     told: Instant,
+    tell: F,
 }
 
-impl Progress {
-    fn new(store: &str, expected: u64) -> Progress {
-        let now = Instant::now();
-        Progress { store: store.to_string(), expected, rows: 0, started: now, told: now }
-    }
-
-    fn row(&mut self, table: &'static str) {
+impl<F: Fn(u64, u64)> Progress<F> {
+    fn row(&mut self) {
         self.rows += 1;
         if self.rows.is_multiple_of(4096) && self.told.elapsed() >= TELL_EVERY {
             self.told = Instant::now();
-            let seconds = self.started.elapsed().as_secs().max(1);
-            let rate = (self.rows / seconds).max(1);
-            let left = self.expected.saturating_sub(self.rows) / rate;
-            tracing::info!(store = %self.store, table, rows = self.rows, rows_per_second = rate, seconds_left = left, "copying");
+            (self.tell)(self.rows, self.expected);
         }
-    }
-
-    fn done(&self) {
-        let seconds = self.started.elapsed().as_secs_f64();
-        tracing::info!(store = %self.store, rows = self.rows, seconds = format!("{seconds:.1}"), "copied");
     }
 }
 

@@ -1,10 +1,10 @@
-//! `resync`: throws away what is kept of a store, or of all, and copies it again.
+//! `resync`: throws away what is kept of a store, or of all, and copies it again; `--purge`: removes one that is gone.
 
 use std::sync::Arc;
 
 use serde_json::json;
 
-use super::Outcome;
+use super::{Outcome, tell};
 use super::request::{Daemon, ask};
 use crate::cli::ResyncArgs;
 use crate::config::Config;
@@ -17,9 +17,14 @@ use crate::sql::{ident, literal};
 /// Where it could not be done.
 pub async fn run(config: Config, args: &ResyncArgs) -> anyhow::Result<Outcome> {
     let config = Arc::new(config);
+    if args.purge {
+        ask(&config, "purge", json!({ "tenant": args.tenant })).await?;
+        tell("removed");
+        return Ok(Outcome::Done);
+    }
     if Daemon::find(&config).await?.is_some() {
         ask(&config, "resync", json!({ "tenant": args.tenant })).await?;
-        println!("copying again; tillstream status shows how far it is");
+        tell("copying again; tillstream status shows how far it is");
         return Ok(Outcome::Done);
     }
     let target = config.target_connection().connect("tillstream resync").await?;
@@ -39,10 +44,21 @@ pub async fn run(config: Config, args: &ResyncArgs) -> anyhow::Result<Outcome> {
     if let (0, Some(tenant)) = (changed, &args.tenant) {
         anyhow::bail!("there is no store {tenant:?}; tillstream status lists them");
     }
-    drop(target);
     let (_keep, stop) = tokio::sync::watch::channel(false);
     crate::engine::run(Arc::clone(&config), Mode::Once, Clock::system(), Progress::default(), stop).await?;
-    println!("copied again and caught up");
+    let query = format!(
+        "SELECT tenant || ' is ' || state || coalesce(': ' || message, '') FROM {}.tenant WHERE state <> 'live'{}",
+        ident(&config.target.schema),
+        args.tenant.as_deref().map_or(String::new(), |t| format!(" AND tenant = {}", literal(t)))
+    );
+    let left = target.query(&query, &[]).await?;
+    for row in &left {
+        tell(row.try_get::<_, String>(0)?);
+    }
+    if let (false, Some(_)) = (left.is_empty(), &args.tenant) {
+        return Ok(Outcome::DoesNotHold);
+    }
+    tell("copied again and caught up");
     Ok(Outcome::Done)
 }
 

@@ -122,6 +122,7 @@ impl Assembler {
         self.end = None;
         self.since = None;
         self.kept_back = None;
+        self.faults.clear();
         self.position = position;
         self.received = position;
     }

@@ -32,6 +32,11 @@ impl Confirmations {
         durable
     }
 
+    /// The stored position has gone back: what was committed before says nothing about it.
+    pub fn clear(&mut self) {
+        self.waiting.clear();
+    }
+
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }

@@ -158,7 +158,18 @@ impl Session {
 
     /// Commands that write: between two batches, through the one writer.
     async fn command(&mut self, kind: &str, arguments: &Value) -> Result<Value, String> {
-        let stores = self.named(arguments)?;
+        let tenant = arguments.get("tenant").and_then(Value::as_str);
+        match kind {
+            "resync" => return self.resync(tenant).await,
+            "purge" => return self.purge(tenant).await,
+            _ => {}
+        }
+        // Of a store that is not live there is nothing to compute from; while it is copied its rows are locked.
+        let live = |id: &TenantId| self.assembler.stores.get(*id).is_some_and(|s| s.live);
+        let stores: Vec<_> = self.named(arguments)?.into_iter().filter(|(id, _)| live(id)).collect();
+        if stores.is_empty() {
+            return Err("the store is not live; tillstream status says why".to_string());
+        }
         let Some(writer) = &mut self.writer else { return Err("the writer is busy".into()) };
         match kind {
             "rebuild" => {
@@ -179,19 +190,6 @@ impl Session {
                     changed += writer.recalculate(id, from, to).await.map_err(|e| e.to_string())?;
                 }
                 Ok(json!({ "changed": changed }))
-            }
-            "resync" => {
-                for (id, name) in stores {
-                    let statement = writer.sql.text("set_tenant_state");
-                    writer
-                        .client
-                        .execute(statement, &[&name, &"copying", &None::<String>])
-                        .await
-                        .map_err(|e| crate::apply::describe(&e))?;
-                    self.assembler.forget(id);
-                }
-                self.again = true;
-                Ok(json!({}))
             }
             other => Err(format!("this daemon does not know {other:?}; is it older than the command?")),
         }

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 
 use super::clock::Clock;
 use super::error::{EngineError, lost_connection};
-use super::stores::Stores;
+use super::stores::{Store, Stores};
 use crate::apply::{Statements, Writer, describe};
 use crate::config::{Config, ScheduleConfig};
 use crate::domain::{BusinessDay, Instant, TenantId};
@@ -113,33 +113,49 @@ impl Jobs {
         clock: &Clock,
         only_rolls: bool,
     ) -> Result<Jobs, EngineError> {
-        let first_seen = writer.client.query(writer.sql.text("read_first_seen"), &[]).await?;
-        let runs = writer.client.query(writer.sql.text("read_runs"), &[]).await?;
-        let mut states = Vec::new();
-        for store in stores.iter().filter(|store| store.live) {
-            let seen = first_seen.iter().find(|row| row.try_get::<_, i32>(0).is_ok_and(|id| id == store.id.0));
-            let seen = seen.map(|row| row.try_get(1)).transpose()?.unwrap_or_else(|| clock.now());
-            for job in Job::ALL {
-                let Some(cron) = cron(&config.schedule, job) else { continue };
-                let timetable = Timetable::new(cron, store.zone)
-                    .map_err(|e| EngineError::Definite(format!("[schedule] {job}: {e}")))?;
-                let mut state =
-                    JobState { job, tenant: store.id, timetable, first_seen: seen, last_due: None, failure: None };
-                for row in &runs {
-                    let (tenant, name): (String, String) = (row.try_get(0)?, row.try_get(1)?);
-                    if tenant == store.name && name == job.name() {
-                        state.last_due = row.try_get(2)?;
-                        let (attempts, failed): (i32, Option<bool>) = (row.try_get(3)?, row.try_get(4)?);
-                        let finished: Option<Instant> = row.try_get(5)?;
-                        state.failure = finished
-                            .filter(|_| failed == Some(true))
-                            .map(|at| Failure { attempts: u32::try_from(attempts).unwrap_or(1), at });
-                    }
-                }
-                states.push(state);
-            }
-        }
+        let live: Vec<&Store> = stores.iter().filter(|store| store.live).collect();
+        let states = states(config, writer, &live, clock).await?;
         Ok(Jobs { states, running: None, asked: Vec::new(), only_rolls })
+    }
+
+    /// The calendar of a store that is live from now on.
+    pub async fn add(
+        &mut self,
+        config: &Config,
+        writer: &Writer,
+        stores: &Stores,
+        tenant: TenantId,
+        clock: &Clock,
+    ) -> Result<(), EngineError> {
+        let Some(store) = stores.get(tenant) else { return Ok(()) };
+        self.states.retain(|state| state.tenant != tenant);
+        self.states.extend(states(config, writer, &[store], clock).await?);
+        Ok(())
+    }
+
+    /// A store is not live any more: nothing is run for it, and what runs for it ends here. Comes back: whom to tell.
+    pub async fn abandon(
+        &mut self,
+        tenant: TenantId,
+        writer: &Writer,
+        clock: &Clock,
+    ) -> Result<Option<(i64, String)>, EngineError> {
+        const WHY: &str = "the store is not live any more";
+        self.states.retain(|state| state.tenant != tenant);
+        let running = self.running.take_if(|run| run.tenant == tenant);
+        if let Some(run) = &running {
+            let error = Some(WHY.to_string());
+            let values: [&(dyn tokio_postgres::types::ToSql + Sync); 5] =
+                [&run.record, &clock.now(), &run.changed, &run.drifted, &error];
+            writer.client.execute(writer.sql.text("finish_run"), &values).await?;
+        }
+        let requested = running.is_some_and(|run| !run.scheduled);
+        for asked in &mut self.asked {
+            asked.tenants.retain(|t| *t != tenant);
+        }
+        let ended = self.asked.iter().position(|asked| asked.tenants.is_empty());
+        let ended = ended.map(|at| self.asked.remove(at)).filter(|_| requested || self.running.is_none());
+        Ok(ended.map(|asked| (asked.request, WHY.to_string())))
     }
 
     pub fn is_running(&self) -> bool {
@@ -275,6 +291,42 @@ impl Jobs {
         let asked = self.asked.remove(0);
         Ok(vec![(asked.request, Ok(json!({ "runs": asked.runs })))])
     }
+}
+
+/// The calendar of some stores and what is recorded of their runs.
+async fn states(
+    config: &Config,
+    writer: &Writer,
+    stores: &[&Store],
+    clock: &Clock,
+) -> Result<Vec<JobState>, EngineError> {
+    let first_seen = writer.client.query(writer.sql.text("read_first_seen"), &[]).await?;
+    let runs = writer.client.query(writer.sql.text("read_runs"), &[]).await?;
+    let mut states = Vec::new();
+    for store in stores {
+        let seen = first_seen.iter().find(|row| row.try_get::<_, i32>(0).is_ok_and(|id| id == store.id.0));
+        let seen = seen.map(|row| row.try_get(1)).transpose()?.unwrap_or_else(|| clock.now());
+        for job in Job::ALL {
+            let Some(cron) = cron(&config.schedule, job) else { continue };
+            let timetable = Timetable::new(cron, store.zone)
+                .map_err(|e| EngineError::Definite(format!("[schedule] {job}: {e}")))?;
+            let mut state =
+                JobState { job, tenant: store.id, timetable, first_seen: seen, last_due: None, failure: None };
+            for row in &runs {
+                let (tenant, name): (String, String) = (row.try_get(0)?, row.try_get(1)?);
+                if tenant == store.name && name == job.name() {
+                    state.last_due = row.try_get(2)?;
+                    let (attempts, failed): (i32, Option<bool>) = (row.try_get(3)?, row.try_get(4)?);
+                    let finished: Option<Instant> = row.try_get(5)?;
+                    state.failure = finished
+                        .filter(|_| failed == Some(true))
+                        .map(|at| Failure { attempts: u32::try_from(attempts).unwrap_or(1), at });
+                }
+            }
+            states.push(state);
+        }
+    }
+    Ok(states)
 }
 
 /// Makes one step of a run.

@@ -2,20 +2,22 @@
 //!
 //! ```text
 //! run ── lock (or wait as a standby) ── prepare ── Session::run ──> stopped
-//!  ^                                        ^           │ stores changed
-//!  └── backoff <── connection lost ─────────┼───────────┘
+//!  └── backoff <── connection lost ─────────────────────┘
 //! ```
-//! One writer: the stream, copies, day rolls and the requests of commands all go through the session's writer, between
-//! two batches, so nothing interleaves.
+//! One writer: the stream, day rolls and the requests of commands all go through the session's writer, between two
+//! batches, so nothing interleaves. Copies of stores run beside it (copier.rs) and become visible between two batches.
 
 pub mod assembler;
 pub mod clock;
 mod confirm;
+mod copier;
+mod definitions;
 pub mod error;
 mod hold;
 pub mod jobs;
 pub mod position;
 pub mod prepare;
+mod roster;
 pub mod session;
 pub mod stores;
 
@@ -134,7 +136,6 @@ pub async fn run(
         progress.down();
         match result {
             Ok(Ended::Stopped) => return Ok(()),
-            Ok(Ended::Again) => continue,
             Err(e) if mode == Mode::Forever && e.is_transient() => {
                 if failures == 0 || was_live {
                     tracing::warn!(cause = e.cause(), "{e}; trying again until it is well");
@@ -177,7 +178,7 @@ async fn one_session(
     failures: &mut u32,
 ) -> Result<Ended, EngineError> {
     let Some(target) = lock(config, mode, failures).await? else { return Ok(Ended::Stopped) };
-    let prepared = prepare::prepare(config, target, clock).await?;
+    let prepared = prepare::prepare(config, target).await?;
     let session = Session::open(Arc::clone(config), clock.clone(), prepared, mode, progress.clone()).await?;
     if *failures > 0 {
         tracing::info!(failures = *failures, "well again: following the stream");

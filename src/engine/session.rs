@@ -6,7 +6,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant as Moment};
 
-use pgwire_replication::ReplicationConfig;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
@@ -14,6 +13,7 @@ use tokio::time::MissedTickBehavior;
 use super::assembler::{Assembler, FaultReason};
 use super::clock::Clock;
 use super::confirm::Confirmations;
+use super::copier::Copier;
 use super::error::EngineError;
 use super::hold::Hold;
 use super::jobs::Jobs;
@@ -23,9 +23,7 @@ use super::{Mode, PREDECESSOR, PREDECESSOR_LOOK, Progress};
 use crate::apply::writer::Applied;
 use crate::apply::{ApplyError, Batch, Writer};
 use crate::config::Config;
-use crate::domain::TenantId;
 use crate::lsn::Lsn;
-use crate::source::catalog::{self, StoreTables};
 use crate::source::{Identity, SourceError, SourceErrorKind, Stream, StreamEvent, slot};
 
 /// How often the session looks at what is not an event: requests, durable positions, the calendar.
@@ -44,8 +42,6 @@ const BURST: usize = 1024;
 pub enum Ended {
     /// Told to stop, or caught up with what `--once` asked for.
     Stopped,
-    /// The set of stores has changed: prepare again.
-    Again,
 }
 
 type Writing = JoinHandle<(Writer, Result<Applied, ApplyError>)>;
@@ -58,18 +54,28 @@ pub struct Session {
     /// At home between two batches.
     pub(super) writer: Option<Writer>,
     writing: Option<Writing>,
-    confirmations: Confirmations,
+    pub(super) confirmations: Confirmations,
+    /// The stored position that is on disk. What may be confirmed of it a copy in hand decides.
+    pub(super) durable: Option<Lsn>,
     pub(super) source: tokio_postgres::Client,
-    discovered: Vec<StoreTables>,
+    pub(super) copier: Copier,
+    /// The publication is being put right.
+    pub(super) mending: Option<JoinHandle<Result<(), EngineError>>>,
+    /// How often the catalogue was looked at.
+    pub(super) looks: u64,
+    /// A store's part of some batch was refused: the stores are written one after the other until the stored position is
+    /// here, to find out whose.
+    apart: Option<Lsn>,
+    refused: Option<ApplyError>,
     pub(super) hold: Option<Hold>,
     pub(super) jobs: Jobs,
     progress: Progress,
-    until: Option<Lsn>,
-    pub(super) again: bool,
+    mode: Mode,
+    pub(super) until: Option<Lsn>,
     /// Requests wait, or the day has changed: something to do between two batches.
-    chores: bool,
+    pub(super) chores: bool,
     moved: Moment,
-    looked: Moment,
+    pub(super) looked: Moment,
 }
 
 impl Session {
@@ -81,20 +87,18 @@ impl Session {
         mode: Mode,
         progress: Progress,
     ) -> Result<Session, EngineError> {
-        let Prepared { mut writer, stored, source, stores, discovered } = prepared;
+        let Prepared { mut writer, stored, source, stores } = prepared;
         let until = match mode {
             Mode::Forever => None,
             // Our own commit in the source's WAL: when the stream has passed it, everything before it is in.
             Mode::Once => Some(super::hold::mark(&source).await?),
             Mode::UpTo(position) => Some(position),
         };
-        let settings =
-            config.source.connection.replication(&config.source.slot, &config.source.publication, "tillstream stream");
         let position = writer.position();
         let jobs = Jobs::load(&config, &writer, &stores, &clock, mode != Mode::Forever).await?;
         // Opening the stream confirms the position: it has to be on disk, also where a predecessor left it a moment ago.
         writer.flush().await?;
-        let (stream, identity) = open_stream(settings, position).await?;
+        let (stream, identity) = open_stream(&config, position).await?;
         // Only now nobody else can move the slot any more; from one that was moved on the server would silently skip.
         let info = slot::info(&source, &config.source.slot).await?;
         match decide(Some(&stored), info.as_ref(), &identity, &config.source.slot) {
@@ -110,7 +114,9 @@ impl Session {
         if let Mode::UpTo(limit) = mode {
             assembler.set_limit(Some(limit), now)?;
         }
+        let every = config.tenants.discover_every;
         Ok(Session {
+            copier: Copier::new(Arc::clone(&config), clock.clone()),
             assembler,
             config,
             clock,
@@ -118,16 +124,20 @@ impl Session {
             writer: Some(writer),
             writing: None,
             confirmations: Confirmations::default(),
+            durable: None,
             source,
-            discovered,
+            mending: None,
+            looks: 0,
+            apart: None,
+            refused: None,
             hold: None,
             jobs,
             progress,
+            mode,
             until,
-            again: false,
             chores: true,
             moved: now,
-            looked: now,
+            looked: now.checked_sub(every).unwrap_or(now),
         })
     }
 
@@ -163,7 +173,7 @@ impl Session {
             if self.writer.is_some() {
                 self.between().await?;
                 if self.is_done() {
-                    return Ok(if self.again { Ended::Again } else { Ended::Stopped });
+                    return Ok(Ended::Stopped);
                 }
             }
             let deadline = self.assembler.deadline().filter(|_| self.writer.is_some());
@@ -175,6 +185,7 @@ impl Session {
                 done = join(&mut self.writing), if self.writing.is_some() => self.written(done?)?,
                 _ = heartbeat.tick() => self.chores = true,
                 event = self.stream.next(), if self.assembler.wants_more() && !*stop.borrow() => self.take(event?)?,
+                () = self.copier.news(), if self.is_between_transactions() => {}
                 () = until(deadline), if deadline.is_some() => {}
                 () = std::future::ready(()), if self.writer.is_some() && self.jobs.has_step() && self.may_run_jobs() => {}
             }
@@ -215,8 +226,9 @@ impl Session {
 
     fn start(&mut self, batch: Batch) {
         let Some(mut writer) = self.writer.take() else { return };
+        let apart = self.apart.is_some();
         self.writing = Some(tokio::spawn(async move {
-            let applied = writer.apply(batch).await;
+            let applied = if apart { writer.apply_apart(batch).await } else { writer.apply(batch).await };
             (writer, applied)
         }));
     }
@@ -224,7 +236,57 @@ impl Session {
     fn written(&mut self, done: (Writer, Result<Applied, ApplyError>)) -> Result<(), EngineError> {
         self.writing = None;
         self.writer = Some(done.0);
-        self.applied(done.1?);
+        match done.1 {
+            Ok(applied) => {
+                self.apart = self.apart.filter(|until| applied.committed.is_none() || applied.position < *until);
+                self.applied(applied);
+                Ok(())
+            }
+            Err(e) if e.is_of_a_store() => {
+                self.refused = Some(e);
+                Ok(())
+            }
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// A batch was refused for what some store's rows say. It is rolled back; the stream is read again from the stored
+    /// position, without that store once it is known.
+    async fn refused(&mut self, error: ApplyError) -> Result<(), EngineError> {
+        let Some(writer) = &mut self.writer else { return Ok(()) };
+        let position = writer.position();
+        match error {
+            ApplyError::Refused(tenant, why) => {
+                self.set_aside(tenant, FaultReason::Unusable(why.to_string())).await?;
+            }
+            ApplyError::Overflow(tenant, why) => self.set_aside(tenant, FaultReason::Unusable(why)).await?,
+            e if self.apart.is_some() => return Err(e.into()),
+            e => {
+                tracing::warn!("a batch was refused, looking for the store: {e}");
+                // At the latest with the next commit after what is in hand.
+                self.apart = Some(self.assembler.handed_out().max(Lsn(position.0 + 1)));
+            }
+        }
+        self.read_again().await
+    }
+
+    /// Gives up what was received and not committed, and reads the stream again from the stored position.
+    pub(super) async fn read_again(&mut self) -> Result<(), EngineError> {
+        let Some(writer) = &mut self.writer else { return Ok(()) };
+        writer.roll_back().await?;
+        // Opening the stream confirms the position: it has to be on disk.
+        writer.flush().await?;
+        let position = writer.position();
+        self.reopen(position).await
+    }
+
+    /// Goes on from `position`, which is stored, and on disk. The stream begins further back where a copy in hand wants it
+    /// so: what is stored already is skipped.
+    pub(super) async fn reopen(&mut self, position: Lsn) -> Result<(), EngineError> {
+        self.stream.end().await;
+        let start = self.copier.limit().map_or(position, |limit| limit.min(position));
+        self.stream = open_stream(&self.config, start).await?.0;
+        self.assembler.restart(position);
         Ok(())
     }
 
@@ -238,6 +300,9 @@ impl Session {
 
     /// Between two batches, the writer at home.
     async fn between(&mut self) -> Result<(), EngineError> {
+        if let Some(error) = self.refused.take() {
+            self.refused(error).await?;
+        }
         for fault in self.assembler.take_faults() {
             self.set_aside(fault.tenant, fault.reason).await?;
         }
@@ -248,6 +313,7 @@ impl Session {
             self.run_jobs().await?;
         }
         self.advance_hold().await?;
+        self.advance_copy().await?;
         self.start_if_ready(false);
         Ok(())
     }
@@ -258,7 +324,8 @@ impl Session {
             return false;
         }
         let caught_up = self.until.is_some_and(|until| self.assembler.has_reached(until));
-        self.again || caught_up && !self.jobs.has_due_roll(self.clock.now())
+        let settled = self.roster_is_settled() || !self.looks_for_stores();
+        caught_up && settled && !self.jobs.has_due_roll(self.clock.now())
     }
 
     /// Durable positions, requests, idle positions, the calendar, new stores.
@@ -274,9 +341,8 @@ impl Session {
         let rows = answer("target", question).await?;
         let Some(row) = rows.first() else { return Ok(()) };
         let (flushed, asked): (Lsn, bool) = (row.try_get(0)?, row.try_get(1)?);
-        if let Some(position) = self.confirmations.flushed(flushed) {
-            self.stream.confirm(position);
-        }
+        self.durable = self.confirmations.flushed(flushed).or(self.durable);
+        self.confirm();
         self.progress.beat();
         if asked {
             self.serve().await?;
@@ -285,11 +351,23 @@ impl Session {
         if !self.jobs.is_running() {
             self.run_jobs().await?;
         }
-        if self.looked.elapsed() >= self.config.tenants.discover_every && self.until.is_none() {
+        if self.looked.elapsed() >= self.config.tenants.discover_every && self.looks_for_stores() {
             self.looked = Moment::now();
             self.look_for_stores().await?;
         }
         Ok(())
+    }
+
+    /// A copy made now would hold what lies beyond the position that everything is to stand at.
+    fn looks_for_stores(&self) -> bool {
+        !matches!(self.mode, Mode::UpTo(_))
+    }
+
+    /// What is on disk, but nothing that a copy in hand will have read again.
+    fn confirm(&self) {
+        if let Some(durable) = self.durable {
+            self.stream.confirm(self.copier.limit().map_or(durable, |limit| limit.min(durable)));
+        }
     }
 
     /// With nothing for us in what the source has written, the position moves on all the same: an idle shop must not
@@ -326,35 +404,6 @@ impl Session {
         Ok(())
     }
 
-    async fn look_for_stores(&mut self) -> Result<(), EngineError> {
-        let found = answer("source", catalog::discover(&self.source, &self.config)).await?.stores;
-        let drift = answer("source", crate::source::publication::drift(&self.source, &self.config, &found)).await?;
-        if found != self.discovered || !drift.none() {
-            tracing::info!("the stores or their tables have changed");
-            self.again = true;
-        }
-        Ok(())
-    }
-
-    /// One store is in trouble: the others go on without it.
-    async fn set_aside(&mut self, tenant: TenantId, reason: FaultReason) -> Result<(), EngineError> {
-        let Some(name) = self.assembler.stores.get(tenant).map(|s| s.name.clone()) else { return Ok(()) };
-        let (state, message) = match reason {
-            FaultReason::Unusable(message) => {
-                tracing::error!(store = %name, problem = %message, "store is quarantined; mend it, then run: tillstream resync --tenant {name}");
-                ("quarantined", Some(message))
-            }
-            FaultReason::Truncated(message) => {
-                tracing::warn!(store = %name, reason = %message, "store is copied again");
-                self.again = true;
-                ("copying", None)
-            }
-        };
-        let Some(writer) = &self.writer else { return Ok(()) };
-        writer.client.execute(writer.sql.text("set_tenant_state"), &[&name, &state, &message]).await?;
-        Ok(())
-    }
-
     /// At the end: everything committed is forced to disk and confirmed.
     async fn confirm_all(&mut self) -> Result<(), EngineError> {
         let Some(writer) = &mut self.writer else { return Ok(()) };
@@ -363,9 +412,8 @@ impl Session {
             return Ok(());
         }
         let flushed = writer.flush().await?;
-        if let Some(position) = self.confirmations.flushed(flushed) {
-            self.stream.confirm(position);
-        }
+        self.durable = self.confirmations.flushed(flushed).or(self.durable);
+        self.confirm();
         Ok(())
     }
 }
@@ -379,7 +427,9 @@ async fn join(writing: &mut Option<Writing>) -> Result<(Writer, Result<Applied, 
 }
 
 /// Waits a little for whoever held the slot last and is gone already.
-async fn open_stream(settings: ReplicationConfig, start: Lsn) -> Result<(Stream, Identity), SourceError> {
+async fn open_stream(config: &Config, start: Lsn) -> Result<(Stream, Identity), SourceError> {
+    let source = &config.source;
+    let settings = source.connection.replication(&source.slot, &source.publication, "tillstream stream");
     let since = Moment::now();
     loop {
         match Stream::open(settings.clone(), start).await {
@@ -392,7 +442,7 @@ async fn open_stream(settings: ReplicationConfig, start: Lsn) -> Result<(Stream,
 }
 
 /// A question that a living server answers at once. Nothing else ends the wait where the network is cut without a word.
-async fn answer<T, E: Into<EngineError>>(
+pub(super) async fn answer<T, E: Into<EngineError>>(
     whom: &'static str,
     question: impl Future<Output = Result<T, E>>,
 ) -> Result<T, EngineError> {

@@ -72,6 +72,19 @@ impl Stores {
         }
     }
 
+    /// Everything up to `position` is in, of every store.
+    pub fn raise_floors(&mut self, position: Lsn) {
+        for store in self.by_id.values_mut() {
+            store.floor = store.floor.max(position);
+        }
+    }
+
+    pub fn remove(&mut self, id: TenantId) {
+        if let Some(store) = self.by_id.remove(&id) {
+            self.by_schema.remove(&store.name);
+        }
+    }
+
     pub fn horizons(&self) -> Horizons {
         self.by_id.values().map(|store| (store.id, store.horizon)).collect()
     }

@@ -65,12 +65,12 @@ impl Vocabulary {
 pub enum PlanError {
     #[error("table {schema}.{table} has no column {column}, which the mapping names for {kind}.{logical}")]
     Missing { schema: String, table: String, column: String, kind: TableKind, logical: &'static str },
-    #[error("column {schema}.{table}.{column} has type oid {found}; {kind}.{logical} needs {expected}")]
+    #[error("column {schema}.{table}.{column} is {found}; {kind}.{logical} needs {expected}")]
     WrongType {
         schema: String,
         table: String,
         column: String,
-        found: u32,
+        found: String,
         kind: TableKind,
         logical: &'static str,
         expected: &'static str,
@@ -139,7 +139,7 @@ impl Plan {
                     schema: relation.namespace.clone(),
                     table: relation.name.clone(),
                     column: name.to_string(),
-                    found: physical.type_oid,
+                    found: type_name(physical.type_oid),
                     kind,
                     logical: column.name,
                     expected,
@@ -336,6 +336,25 @@ impl Op {
             Op::Update(old_id) => RowOp::Update { old_id: old_id.filter(|old| *old != id), id, row },
         }
     }
+}
+
+/// A type as SQL calls it, as far as an oid alone can tell.
+fn type_name(oid: u32) -> String {
+    let Some(known) = Type::from_oid(oid) else { return "of a type made by users".to_string() };
+    match known {
+        Type::INT2 => "smallint",
+        Type::INT4 => "integer",
+        Type::INT8 => "bigint",
+        Type::FLOAT4 => "real",
+        Type::FLOAT8 => "double precision",
+        Type::BOOL => "boolean",
+        Type::VARCHAR => "character varying",
+        Type::BPCHAR => "character",
+        Type::TIMESTAMP => "timestamp without time zone",
+        Type::TIMESTAMPTZ => "timestamp with time zone",
+        ref other => other.name(),
+    }
+    .to_string()
 }
 
 /// What a column type accepts, where `oid` is not of it. Oids that users made (enums, domains over text) pass as text.

@@ -24,6 +24,8 @@ pub struct LeafIdentity {
     pub table: String,
     /// A foreign table cannot be replicated at all.
     pub foreign: bool,
+    /// Another number: its rows were written anew without the log saying what became of them.
+    pub storage: u32,
     pub identity: Identity,
 }
 
@@ -49,6 +51,7 @@ pub async fn identities(
             schema: row.try_get("nspname")?,
             table: row.try_get("relname")?,
             foreign: kind.cast_unsigned() == b'f',
+            storage: row.try_get("relfilenode")?,
             identity,
         };
         found.entry(row.try_get("root")?).or_default().push(leaf);

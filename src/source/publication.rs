@@ -44,6 +44,8 @@ pub struct Drift {
     pub add: Vec<String>,
     /// Quoted names of tables to drop: not mapped, harmful to the POS, or published by halves.
     pub drop: Vec<String>,
+    /// What is published: table oid -> oid of the entry. Another entry means that the table was not published for a while.
+    pub entries: BTreeMap<u32, u32>,
 }
 
 impl Drift {
@@ -109,6 +111,7 @@ pub async fn drift(client: &Client, config: &Config, stores: &[StoreTables]) -> 
         return Ok(Drift { add: wanted.into_values().collect(), ..Drift::default() });
     };
     let published: Vec<u32> = row.try_get("tables")?;
+    let entries: Vec<u32> = row.try_get("entries")?;
     let names: Vec<String> = row.try_get("names")?;
     let halves: Vec<u32> = row.try_get("filtered")?;
     let mut drift = Drift {
@@ -117,6 +120,7 @@ pub async fn drift(client: &Client, config: &Config, stores: &[StoreTables]) -> 
         owner: row.try_get("owner")?,
         too_wide: row.try_get("too_wide")?,
         options_wrong: !row.try_get::<_, bool>("options_right")?,
+        entries: published.iter().copied().zip(entries).collect(),
         ..Drift::default()
     };
     for (oid, name) in published.iter().zip(names) {
@@ -142,7 +146,6 @@ pub async fn ensure(client: &Client, config: &Config, stores: &[StoreTables]) ->
     let server = |source| PublicationError::Server { statement: "reading the catalogue".to_string(), source };
     let drift = drift(client, config, stores).await.map_err(server)?;
     let timeout = config.source.lock_timeout;
-    let name = ident(publication);
     let mut changes = Changes::default();
     if drift.too_wide {
         return Err(PublicationError::Foreign { name: publication.clone() });
@@ -155,24 +158,48 @@ pub async fn ensure(client: &Client, config: &Config, stores: &[StoreTables]) ->
         changes.added = drift.add;
         return Ok(changes);
     }
-    if drift.options_wrong {
+    changes.dropped = mend(client, config, drift.options_wrong, &drift.drop).await?;
+    add(client, config, &drift.add).await?;
+    changes.added = drift.add;
+    Ok(changes)
+}
+
+/// Puts the options right and takes out what must not be published; gives what was taken out.
+///
+/// # Errors
+/// As [`ensure`].
+pub async fn mend(
+    client: &Client,
+    config: &Config,
+    options_wrong: bool,
+    unwanted: &[String],
+) -> Result<Vec<String>, PublicationError> {
+    let (name, timeout) = (ident(&config.source.publication), config.source.lock_timeout);
+    if options_wrong {
         let statement = format!("ALTER PUBLICATION {name} SET ({OPTIONS});");
         alter(client, &name, None, &statement, timeout).await?;
     }
-    for table in drift.drop {
+    for table in unwanted {
         let statement = format!("ALTER PUBLICATION {name} DROP TABLE {table};");
-        alter(client, &table, None, &statement, timeout).await?;
-        changes.dropped.push(table);
+        alter(client, table, None, &statement, timeout).await?;
     }
-    for table in drift.add {
+    Ok(unwanted.to_vec())
+}
+
+/// Publishes tables, given by their quoted names.
+///
+/// # Errors
+/// As [`ensure`].
+pub async fn add(client: &Client, config: &Config, tables: &[String]) -> Result<(), PublicationError> {
+    let (name, timeout) = (ident(&config.source.publication), config.source.lock_timeout);
+    for table in tables {
         // A transaction that wrote the table before it was published may be decoded as if it still were not, on some
         // minor versions: hold writers off until those that are open have ended.
         let lock = format!("LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE;");
         let statement = format!("ALTER PUBLICATION {name} ADD TABLE {table};");
-        alter(client, &table, Some(&lock), &statement, timeout).await?;
-        changes.added.push(table);
+        alter(client, table, Some(&lock), &statement, timeout).await?;
     }
-    Ok(changes)
+    Ok(())
 }
 
 /// The statements that [`ensure`] would run.

@@ -228,6 +228,11 @@ impl Stream {
 
     /// Sends the last confirmed position, ends the copy and the session; takes 1 s at most.
     pub async fn close(mut self) {
+        self.end().await;
+    }
+
+    /// The same for one that another is to take the place of. Nothing can be read from it any more.
+    pub async fn end(&mut self) {
         let _ = tokio::time::timeout(CLOSE_FEEDBACK_TIMEOUT, self.flush()).await;
         if tokio::time::timeout(CLOSE_END_TIMEOUT, self.session.client.shutdown()).await.is_err() {
             self.session.client.abort();

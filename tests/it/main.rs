@@ -3,13 +3,16 @@
 
 mod demo;
 mod harness;
+mod large;
 mod live;
 mod oracle;
 mod replay;
+mod schema_changes;
 mod server;
 mod settings;
 mod setup;
 mod shop;
+mod stores;
 mod verify_sql;
 mod view;
 mod workload;
