@@ -60,7 +60,7 @@ WHERE (r.full_name, r.phone, r.customer_type, r.is_active, r.deleted_at)
 SELECT 'sale', f.id FROM {state}.sale f
 WHERE f.tenant_id = $1
   AND (NOT (f.total BETWEEN -1e16 AND 1e16 AND f.discount BETWEEN -1e16 AND 1e16 AND f.tax BETWEEN -1e16 AND 1e16)
-       OR NOT isfinite(f.completed_at)
+       OR NOT (isfinite(f.completed_at) AND f.completed_at < '200000-01-01')
        OR EXISTS (SELECT FROM unnest(f.item_quantities || f.item_prices || f.item_totals || f.item_costs || f.payment_amounts) v
                   WHERE v NOT BETWEEN -1e16 AND 1e16))
 UNION ALL
@@ -69,9 +69,9 @@ WHERE b.tenant_id = $1 AND m.quantity NOT BETWEEN -1e16 AND 1e16
 UNION ALL SELECT 'batch', id FROM {state}.batch WHERE tenant_id = $1 AND quantity NOT BETWEEN -1e16 AND 1e16
 UNION ALL SELECT 'reservation', id FROM {state}.reservation WHERE tenant_id = $1 AND quantity NOT BETWEEN -1e16 AND 1e16
 UNION ALL SELECT 'customer_transaction', id FROM {state}.credit_payment
-          WHERE tenant_id = $1 AND (amount NOT BETWEEN -1e16 AND 1e16 OR NOT isfinite(created_at))
+          WHERE tenant_id = $1 AND (amount NOT BETWEEN -1e16 AND 1e16 OR NOT (isfinite(created_at) AND created_at < '200000-01-01'))
 UNION ALL SELECT 'session', id FROM {state}.session
-          WHERE tenant_id = $1 AND (NOT isfinite(opened_day) OR NOT isfinite(closed_day))
+          WHERE tenant_id = $1 AND (NOT (isfinite(opened_day) AND opened_day < '200000-01-01') OR NOT (isfinite(closed_day) AND closed_day < '200000-01-01'))
 UNION ALL SELECT 'pricing', id FROM {state}.pricing
           WHERE tenant_id = $1 AND NOT (cost_price BETWEEN -1e16 AND 1e16 AND sale_price BETWEEN -1e16 AND 1e16)
 UNION ALL SELECT 'stock_limits', id FROM {state}.stock_limits

@@ -178,8 +178,7 @@ pub async fn hand_over(
     position: Lsn,
     stored: Lsn,
 ) -> Result<Lsn, CopyError> {
-    let writing =
-        |source| CopyError::Target { store: scope.name.clone(), what: "the hand-over", source };
+    let writing = |source| CopyError::Target { store: scope.name.clone(), what: "the hand-over", source };
     let back = position.min(stored);
     target.execute(sql.text("synchronize_tenant"), &[&scope.name, &position]).await.map_err(writing)?;
     target.execute(sql.text("raise_floors"), &[&scope.tenant_id.0, &stored]).await.map_err(writing)?;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::{Outcome, tell};
 use super::request::{Daemon, ask};
+use super::{Outcome, tell};
 use crate::cli::ResyncArgs;
 use crate::config::Config;
 use crate::engine::prepare::{identity, statements, stored_position};

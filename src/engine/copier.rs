@@ -258,11 +258,7 @@ struct Order {
     confirmed: Lsn,
 }
 
-async fn run(
-    order: Order,
-    stage: watch::Sender<Stage>,
-    told: oneshot::Receiver<Lsn>,
-) -> Result<Copied, CopyFault> {
+async fn run(order: Order, stage: watch::Sender<Stage>, told: oneshot::Receiver<Lsn>) -> Result<Copied, CopyFault> {
     let config = &order.config;
     let mut reader = config.source.connection.connect("tillstream copy").await?;
     reader.query(SESSION, &[]).await?;

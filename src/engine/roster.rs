@@ -123,7 +123,9 @@ impl Session {
             }
         }
         let there: BTreeSet<&str> = found.iter().map(|store| store.schema.as_str()).collect();
-        for name in roster.iter().filter(|(name, k)| k.state != "gone" && !there.contains(name.as_str())).map(|(n, _)| n) {
+        for name in
+            roster.iter().filter(|(name, k)| k.state != "gone" && !there.contains(name.as_str())).map(|(n, _)| n)
+        {
             self.copier.abandon(name);
             self.withdraw(name).await?;
             let message = format!(
@@ -193,8 +195,7 @@ impl Session {
     /// True: it was another before.
     async fn set_state(&self, name: &str, state: &str, message: Option<&str>) -> Result<bool, EngineError> {
         let Some(writer) = &self.writer else { return Ok(false) };
-        let changed =
-            writer.client.execute(writer.sql.text("set_tenant_state"), &[&name, &state, &message]).await?;
+        let changed = writer.client.execute(writer.sql.text("set_tenant_state"), &[&name, &state, &message]).await?;
         Ok(changed > 0)
     }
 
@@ -260,7 +261,9 @@ impl Session {
                     0 => format!("{rows} rows copied"),
                     _ => format!("{rows} of about {} rows copied", expected.max(rows)),
                 };
-                tracing::info!(store = %name, rows, expected, "copying");
+                if rows > 0 {
+                    tracing::info!(store = %name, rows, expected, "copying");
+                }
                 self.set_state(&name, "copying", Some(&message)).await?;
             }
             Some(Stage::Ready { .. }) => {
@@ -333,11 +336,14 @@ impl Session {
     pub(super) async fn resync(&mut self, tenant: Option<&str>) -> Result<Value, String> {
         let roster = self.roster().await.map_err(|e| e.to_string())?;
         let there = roster.iter().filter(|(name, _)| tenant.is_none_or(|t| t == name.as_str()));
-        let names: Vec<String> = there.clone().filter(|(_, k)| k.state != "gone").map(|(name, _)| name.clone()).collect();
+        let names: Vec<String> =
+            there.clone().filter(|(_, k)| k.state != "gone").map(|(name, _)| name.clone()).collect();
         match (names.is_empty(), there.count(), tenant) {
             (false, _, _) => {}
             (true, 0, Some(tenant)) => return Err(format!("there is no store {tenant:?}")),
-            (true, _, Some(tenant)) => return Err(format!("the schema of {tenant:?} is gone: there is nothing to copy")),
+            (true, _, Some(tenant)) => {
+                return Err(format!("the schema of {tenant:?} is gone: there is nothing to copy"));
+            }
             (true, _, None) => return Err("there is no store".to_string()),
         }
         for name in &names {

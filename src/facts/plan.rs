@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use chrono::Datelike;
 use chrono_tz::Tz;
 use postgres_types::Type;
 use rust_decimal::Decimal;
@@ -20,6 +21,9 @@ use crate::pgoutput::{OldRow, Relation, Tuple, Value, ValueError};
 const MAX_COLUMNS: usize = 8;
 /// Report columns hold less than this before the decimal point, so no source value may reach it: 10^16.
 const LARGEST: Decimal = Decimal::from_parts(0x6FC1_0000, 0x0023_86F2, 0, false, 0);
+
+/// No source time may reach this year; the first copy refuses the same.
+const LAST_YEAR: i32 = 200_000;
 
 /// What the POS's words mean: statuses, payment methods, movement types.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -418,7 +422,11 @@ impl<'a> Fields<'a> {
 
     fn instant(&self, column: usize) -> Result<Option<Instant>, RowError> {
         let (value, oid) = self.value(column);
-        value.as_instant(oid).map_err(|e| self.refuse(column, e))
+        match value.as_instant(oid).map_err(|e| self.refuse(column, e))? {
+            // Its local day in some zone may be one that cannot be held any more.
+            Some(at) if at.year() >= LAST_YEAR => Err(self.refuse(column, ValueError::OutOfRange)),
+            at => Ok(at),
+        }
     }
 
     /// NULL is false.

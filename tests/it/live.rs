@@ -225,9 +225,10 @@ async fn stores_that_come_and_tables_that_are_emptied_leave_every_row_right() {
         });
         let (_, created) = tokio::join!(futures_util::future::join_all(writers), upset(&db, seed));
         done.store(true, Ordering::Relaxed);
-        let (daemon, kills) = daemon.await.unwrap();
+        let (mut daemon, kills) = daemon.await.unwrap();
         println!("seed {seed}: {kills} kills, created {created:?}");
-        assert!(daemon.terminate(Duration::from_secs(5)).await.success());
+        assert!(daemon.is_running(), "seed {seed}: {}", daemon.log());
+        daemon.kill().await;
         tillstream(&config, &["run", "--once"]).await.expect(0);
         let ran = tillstream(&config, &["verify", "-vv"]).await;
         assert!(ran.code == 0 && !ran.stdout.contains("not compared"), "seed {seed}: {}\n{}", ran.stdout, ran.stderr);

@@ -65,7 +65,9 @@ pub async fn number(client: &Client, query: &str) -> i64 {
 
 /// Commits a sale and waits until the reports show one more.
 async fn sells(client: &Client, schema: &str, receipt: &str, limit: Duration) {
-    let count = format!("SELECT coalesce(sum(total_sales_count), 0)::bigint FROM analytics.daily_sales_report WHERE tenant = '{schema}'");
+    let count = format!(
+        "SELECT coalesce(sum(total_sales_count), 0)::bigint FROM analytics.daily_sales_report WHERE tenant = '{schema}'"
+    );
     let before = number(client, &count).await;
     client
         .batch_execute(&format!(
