@@ -81,6 +81,7 @@ impl Session {
         self.looks += 1;
         self.mend_publication(&drift).await?;
         let roster = self.roster().await?;
+        let mut suspected = BTreeMap::new();
         for store in &found {
             let known = roster.get(&store.schema);
             let tables = store.tables.values().map(|t| crate::sql::qualified(&store.schema, &t.name));
@@ -92,6 +93,14 @@ impl Session {
             let now = definitions(&self.config, &scope(&self.config, store), store, &drift.entries);
             match next(known, trouble(store), &now, unpublished.as_deref()) {
                 Next::Nothing => {}
+                // The catalogue is read in several questions: a migration that commits between two of them looks like
+                // trouble. What is copied is set aside only when it looks the same twice.
+                Next::Quarantine(why)
+                    if known.is_some_and(|known| known.copied.is_some() && known.state != "quarantined")
+                        && self.suspected.get(&store.schema) != Some(&why) =>
+                {
+                    suspected.insert(store.schema.clone(), why);
+                }
                 Next::Quarantine(why) => {
                     self.copier.abandon(&store.schema);
                     self.register(store, known, "quarantined").await?;
@@ -122,6 +131,10 @@ impl Session {
                 writer.client.execute(statement, &[&store.schema, &store.display_name]).await?;
             }
         }
+        if !suspected.is_empty() {
+            self.look_soon();
+        }
+        self.suspected = suspected;
         let there: BTreeSet<&str> = found.iter().map(|store| store.schema.as_str()).collect();
         for name in
             roster.iter().filter(|(name, k)| k.state != "gone" && !there.contains(name.as_str())).map(|(n, _)| n)
@@ -386,7 +399,10 @@ impl Session {
 
     /// Nothing is to be copied, and that is known.
     pub(super) fn roster_is_settled(&self) -> bool {
-        self.looks > 0 && self.copier.is_idle() && self.mending.as_ref().is_none_or(|task| task.is_finished())
+        self.looks > 0
+            && self.suspected.is_empty()
+            && self.copier.is_idle()
+            && self.mending.as_ref().is_none_or(|task| task.is_finished())
     }
 
     pub(super) fn is_between_transactions(&self) -> bool {

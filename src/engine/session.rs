@@ -3,6 +3,7 @@
 //! The loop's priorities, in this order: stop, the write in hand, the heartbeat, the next event. While a batch is being
 //! written the next one is received. Whatever else writes to the target runs between two batches, on the same session.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant as Moment};
 
@@ -14,7 +15,7 @@ use super::assembler::{Assembler, FaultReason};
 use super::clock::Clock;
 use super::confirm::Confirmations;
 use super::copier::Copier;
-use super::error::EngineError;
+use super::error::{EngineError, lost_connection};
 use super::hold::Hold;
 use super::jobs::Jobs;
 use super::position::{Decision, decide};
@@ -63,6 +64,8 @@ pub struct Session {
     pub(super) mending: Option<JoinHandle<Result<(), EngineError>>>,
     /// How often the catalogue was looked at.
     pub(super) looks: u64,
+    /// Stores that the last look found something wrong with, and what.
+    pub(super) suspected: BTreeMap<String, String>,
     /// A store's part of some batch was refused: the stores are written one after the other until the stored position is
     /// here, to find out whose.
     apart: Option<Lsn>,
@@ -128,6 +131,7 @@ impl Session {
             source,
             mending: None,
             looks: 0,
+            suspected: BTreeMap::new(),
             apart: None,
             refused: None,
             hold: None,
@@ -353,7 +357,13 @@ impl Session {
         }
         if self.looked.elapsed() >= self.config.tenants.discover_every && self.looks_for_stores() {
             self.looked = Moment::now();
-            self.look_for_stores().await?;
+            match self.look_for_stores().await {
+                // The catalogue may change under a question about it; the next look asks again.
+                Err(EngineError::Database(e)) if self.until.is_none() && !lost_connection(&e) => {
+                    tracing::warn!("looking for stores: {}", crate::apply::describe(&e));
+                }
+                other => other?,
+            }
         }
         Ok(())
     }
