@@ -9,7 +9,11 @@ use crate::harness::{Daemon, TestDb, wait_until};
 use crate::live::verify;
 use crate::stores::{PATIENCE, following, number};
 
-const ROWS: i64 = 150_000;
+/// Row changes in the transaction; `TILLSTREAM_TEST_ROWS` sets another number.
+fn rows() -> i64 {
+    std::env::var("TILLSTREAM_TEST_ROWS").ok().and_then(|text| text.parse().ok()).unwrap_or(150_000)
+}
+
 /// Two batches of 20,000 changes, what is loaded for them, and what the transport buffers.
 const BOUND_KB: i64 = 250_000;
 
@@ -20,17 +24,17 @@ fn resident_kb(daemon: &Daemon) -> i64 {
     line.split_whitespace().nth(1).and_then(|kb| kb.parse().ok()).unwrap_or(0)
 }
 
-async fn one_huge_transaction(client: &Client) {
+async fn one_huge_transaction(client: &Client, third: i64) {
     client
         .batch_execute(&format!(
             "BEGIN; SET LOCAL search_path TO tenant_a;
              INSERT INTO sales_sale (id, session_id, receipt_number, status, total_amount, completed_at)
                SELECT 1000000 + n, (SELECT min(id) FROM sales_cashier_session), 'huge ' || n, 'completed', 1, now() - n % 30 * interval '1 day'
-               FROM generate_series(1, {ROWS} / 3) n;
+               FROM generate_series(1, {third}) n;
              INSERT INTO sales_sale_item (sale_id, product_id, quantity, unit_price, line_total)
-               SELECT 1000000 + n, (SELECT min(id) FROM products_product), 1, 1, 1 FROM generate_series(1, {ROWS} / 3) n;
+               SELECT 1000000 + n, (SELECT min(id) FROM products_product), 1, 1, 1 FROM generate_series(1, {third}) n;
              INSERT INTO sales_payment (sale_id, session_id, payment_method, amount)
-               SELECT 1000000 + n, (SELECT min(id) FROM sales_cashier_session), 'cash', 1 FROM generate_series(1, {ROWS} / 3) n;
+               SELECT 1000000 + n, (SELECT min(id) FROM sales_cashier_session), 'cash', 1 FROM generate_series(1, {third}) n;
              COMMIT"
         ))
         .await
@@ -46,7 +50,8 @@ async fn a_huge_transaction_shows_all_at_once_in_bounded_memory() {
     let (config, client, mut daemon) = following(&db, &["tenant_a"], "").await;
     let sold = "SELECT coalesce(sum(total_sales_count), 0)::bigint FROM analytics.daily_sales_report";
     let before = number(&client, sold).await;
-    one_huge_transaction(&client).await;
+    let third = rows() / 3;
+    one_huge_transaction(&client, third).await;
     // Half written: the facts' table has grown, and nothing of it can be seen.
     let size = "SELECT pg_relation_size('analytics_state.sale')";
     let small = number(&client, size).await;
@@ -61,15 +66,15 @@ async fn a_huge_transaction_shows_all_at_once_in_bounded_memory() {
         if seen.last() != Some(&now) {
             seen.push(now);
         }
-        if now == before + ROWS / 3 {
+        if now == before + third {
             break;
         }
         assert!(std::time::Instant::now() < deadline, "{seen:?}\n{}", daemon.log());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    assert_eq!(seen, [before, before + ROWS / 3], "all at once or not at all");
+    assert_eq!(seen, [before, before + third], "all at once or not at all");
     let resident = resident_kb(&daemon);
-    println!("{ROWS} rows in one transaction: {resident} kB at most");
+    println!("{} rows in one transaction: {resident} kB at most", rows());
     assert!(resident > 0 && resident < BOUND_KB, "{resident} kB");
     assert!(!daemon.log().contains("terminating"), "{}", daemon.log());
     verify(&config, &client, &daemon, "a huge transaction").await;
