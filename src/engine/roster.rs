@@ -178,10 +178,10 @@ impl Session {
         if self.mending.as_ref().is_some_and(|task| !task.is_finished()) {
             return Ok(());
         }
-        if let Some(task) = self.mending.take() {
-            if let Ok(Err(e)) = task.await {
-                tracing::error!("{e}");
-            }
+        if let Some(task) = self.mending.take()
+            && let Ok(Err(e)) = task.await
+        {
+            tracing::error!("{e}");
         }
         if drift.options_wrong || !drift.drop.is_empty() {
             tracing::warn!(tables = ?drift.drop, "the publication is not as it should be; mending it");
