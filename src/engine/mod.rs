@@ -110,7 +110,8 @@ pub async fn run_reloading(
         };
         let was_live = progress.is_live();
         progress.down();
-        if was_live {
+        // A standby was never live, but its first failure after a calm begins a new outage all the same.
+        if was_live || failures == 0 {
             trouble.well();
         }
         match result {
