@@ -4,13 +4,24 @@
 SELECT f.* FROM unnest($1::integer[], $2::bigint[]) k(tenant_id, id)
 JOIN {state}.sale f ON f.tenant_id = k.tenant_id AND f.id = k.id
 
+-- A child's block names every sale that it ever came into; the sale itself tells whether it is there.
 -- name: load_sales_by_item
 SELECT f.* FROM unnest($1::integer[], $2::bigint[]) k(tenant_id, id)
-JOIN {state}.sale f ON f.tenant_id = k.tenant_id AND f.item_ids @> ARRAY[k.id]
+JOIN {state}.child c ON c.tenant_id = k.tenant_id AND c.kind = 'i' AND c.block = k.id >> 6,
+     unnest(c.ids, c.sales) AS h(id, sale)
+JOIN {state}.sale f ON f.id = h.sale
+WHERE h.id = k.id AND f.tenant_id = k.tenant_id AND k.id = ANY (f.item_ids)
 
 -- name: load_sales_by_payment
 SELECT f.* FROM unnest($1::integer[], $2::bigint[]) k(tenant_id, id)
-JOIN {state}.sale f ON f.tenant_id = k.tenant_id AND f.payment_ids @> ARRAY[k.id]
+JOIN {state}.child c ON c.tenant_id = k.tenant_id AND c.kind = 'p' AND c.block = k.id >> 6,
+     unnest(c.ids, c.sales) AS h(id, sale)
+JOIN {state}.sale f ON f.id = h.sale
+WHERE h.id = k.id AND f.tenant_id = k.tenant_id AND k.id = ANY (f.payment_ids)
+
+-- Sales of which only items or payments have arrived.
+-- name: load_headless
+SELECT tenant_id, id FROM {state}.sale WHERE status IS NULL LIMIT $1
 
 -- name: load_movements
 SELECT f.tenant_id, f.block, f.ids, f.products, f.quantities FROM unnest($1::integer[], $2::bigint[]) k(tenant_id, block)

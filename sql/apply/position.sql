@@ -13,9 +13,20 @@ ON CONFLICT (only_row) DO UPDATE SET
   slot = excluded.slot, source_database = excluded.source_database, system_identifier = excluded.system_identifier,
   timeline = excluded.timeline, lsn = excluded.lsn, committed_at = NULL, updated_at = now()
 
+-- Sent with the batch it belongs to: where the stored position is another than $1 it stops the transaction.
 -- name: move_position
-UPDATE {state}.position SET lsn = $2, committed_at = coalesce($3, committed_at), updated_at = now() WHERE lsn = $1
-RETURNING lsn
+UPDATE {state}.position SET lsn = CASE WHEN lsn = $1 THEN $2 ELSE {state}.taken(lsn) END,
+  committed_at = coalesce($3, committed_at), updated_at = now()
+
+-- name: begin
+BEGIN
+
+-- name: commit
+COMMIT
+
+-- Where the target's WAL ends after the commit.
+-- name: end_of_wal
+SELECT pg_current_wal_insert_lsn()
 
 -- name: read_tenants
 SELECT t.id, t.tenant, t.time_zone, t.stock_source, t.definitions, t.horizon, t.today, t.floor_lsn, r.state, r.name

@@ -1,75 +1,162 @@
--- The sums behind the reports: differences added in, keys in the order of the primary key.
+-- The sums behind the reports: differences added in, keys in the order of the primary key. {+PART ROWS} stands for
+-- the part of that name, reading ROWS: those of show.sql write the report rows that follow from some sums; all of a batch is sent in one go, so
+-- nothing here is answered with what a later statement would need.
 
--- How many products the days gained or lost comes back: a product counts while it has a line.
+-- A product counts for its day while it has a line.
 -- name: add_product_days
-WITH d AS (
+WITH u AS (
+  INSERT INTO {state}.product_day AS p (tenant_id, product_id, day, lines, sales, quantity, revenue, price_sum, cost)
   SELECT * FROM unnest($1::integer[], $2::bigint[], $3::date[], $4::bigint[], $5::bigint[], $6::numeric[], $7::numeric[],
                        $8::numeric[], $9::numeric[])
-                d(tenant_id, product_id, day, lines, sales, quantity, revenue, price_sum, cost)
-), u AS (
-  INSERT INTO {state}.product_day AS p (tenant_id, product_id, day, lines, sales, quantity, revenue, price_sum, cost)
-  SELECT * FROM d
   ON CONFLICT (tenant_id, product_id, day) DO UPDATE SET
     lines = p.lines + excluded.lines, sales = p.sales + excluded.sales, quantity = p.quantity + excluded.quantity,
     revenue = p.revenue + excluded.revenue, price_sum = p.price_sum + excluded.price_sum, cost = p.cost + excluded.cost,
     lines_before = p.lines
-  RETURNING p.tenant_id, p.day, p.lines, p.lines_before
-)
-SELECT tenant_id, day, sum((lines > 0)::integer - (lines_before > 0)::integer)::bigint AS products
-FROM u GROUP BY 1, 2 HAVING sum((lines > 0)::integer - (lines_before > 0)::integer) <> 0
+  RETURNING p.*
+), day AS (
+  INSERT INTO {state}.daily AS d (tenant_id, day, products)
+  SELECT tenant_id, day, sum((lines > 0)::integer - (lines_before > 0)::integer)
+  FROM u GROUP BY 1, 2 HAVING sum((lines > 0)::integer - (lines_before > 0)::integer) <> 0
+  ON CONFLICT (tenant_id, day) DO UPDATE SET products = d.products + excluded.products
+), {+product_performance u}
+SELECT (SELECT count(*) FROM gone_performance) + (SELECT count(*) FROM put_performance) AS changed
 
--- The same for customers.
+-- A customer counts for the day while there is a sale.
 -- name: add_customer_days
-WITH d AS (
-  SELECT * FROM unnest($1::integer[], $2::bigint[], $3::date[], $4::bigint[], $5::numeric[], $6::bigint[], $7::numeric[])
-                d(tenant_id, customer_id, day, sales, spent, credit_sales, credit)
-), u AS (
+WITH u AS (
   INSERT INTO {state}.customer_day AS c (tenant_id, customer_id, day, sales, spent, credit_sales, credit)
-  SELECT * FROM d
+  SELECT * FROM unnest($1::integer[], $2::bigint[], $3::date[], $4::bigint[], $5::numeric[], $6::bigint[], $7::numeric[])
   ON CONFLICT (tenant_id, customer_id, day) DO UPDATE SET
     sales = c.sales + excluded.sales, spent = c.spent + excluded.spent,
     credit_sales = c.credit_sales + excluded.credit_sales, credit = c.credit + excluded.credit, sales_before = c.sales
-  RETURNING c.tenant_id, c.day, c.sales, c.sales_before
+  RETURNING c.*
 )
-SELECT tenant_id, day, sum((sales > 0)::integer - (sales_before > 0)::integer)::bigint AS customers
-FROM u GROUP BY 1, 2 HAVING sum((sales > 0)::integer - (sales_before > 0)::integer) <> 0
+INSERT INTO {state}.daily AS d (tenant_id, day, customers)
+SELECT u.tenant_id, u.day, sum((u.sales > 0)::integer - (u.sales_before > 0)::integer)
+FROM u JOIN {state}.tenant t ON t.id = u.tenant_id AND u.day >= t.horizon
+GROUP BY 1, 2 HAVING sum((u.sales > 0)::integer - (u.sales_before > 0)::integer) <> 0
+ON CONFLICT (tenant_id, day) DO UPDATE SET customers = d.customers + excluded.customers
 
--- name: add_customer_totals
-INSERT INTO {state}.customer_total AS c (tenant_id, customer_id, sales, spent, credit, payments, paid)
-SELECT * FROM unnest($1::integer[], $2::bigint[], $3::bigint[], $4::numeric[], $5::numeric[], $6::bigint[], $7::numeric[])
-ON CONFLICT (tenant_id, customer_id) DO UPDATE SET
-  sales = c.sales + excluded.sales, spent = c.spent + excluded.spent, credit = c.credit + excluded.credit,
-  payments = c.payments + excluded.payments, paid = c.paid + excluded.paid
+-- A first or last day that is given was come by; one that may be lost, and how late a customer pays, is for
+-- settle_customers: those wait whose days lost a sale ($14 is 2), and those with payments whose credit changed (1).
+-- name: add_customers
+WITH u AS (
+  INSERT INTO {state}.customer_total AS c (tenant_id, customer_id, sales, spent, credit, payments, paid, first_day, last_day,
+    window_sales, window_spent, window_credit_sales, window_credit, unsettled)
+  SELECT * FROM unnest($1::integer[], $2::bigint[], $3::bigint[], $4::numeric[], $5::numeric[], $6::bigint[], $7::numeric[],
+    $8::date[], $9::date[], $10::bigint[], $11::numeric[], $12::bigint[], $13::numeric[], $14::smallint[])
+  ON CONFLICT (tenant_id, customer_id) DO UPDATE SET
+    sales = c.sales + excluded.sales, spent = c.spent + excluded.spent, credit = c.credit + excluded.credit,
+    payments = c.payments + excluded.payments, paid = c.paid + excluded.paid,
+    first_day = least(c.first_day, excluded.first_day), last_day = greatest(c.last_day, excluded.last_day),
+    window_sales = c.window_sales + excluded.window_sales, window_spent = c.window_spent + excluded.window_spent,
+    window_credit_sales = c.window_credit_sales + excluded.window_credit_sales,
+    window_credit = c.window_credit + excluded.window_credit, first_day_before = c.first_day,
+    unsettled = CASE WHEN excluded.unsettled = 1 AND c.payments = 0 AND excluded.payments = 0 THEN 0 ELSE excluded.unsettled END
+  RETURNING c.*
+), {+first_days u}, {+daily_sales_report day}, settled AS (SELECT * FROM u WHERE u.unsettled = 0), {+customer_analytics settled}
+SELECT (SELECT count(*) FROM gone_customers) + (SELECT count(*) FROM put_customers) AS changed
 
--- First days of the customers named, where they moved: the day left and the day reached come back.
--- name: move_first_days
-WITH k AS (
-  SELECT c.tenant_id, c.customer_id, c.first_day AS old_day,
-         (SELECT min(d.day) FROM {state}.customer_day d
-          WHERE d.tenant_id = c.tenant_id AND d.customer_id = c.customer_id AND d.sales > 0) AS new_day
+-- The customers left unsettled: how late they pay is found out anew, and where a day may have lost its last sale the days
+-- are counted.
+-- name: settle_customers
+WITH n AS (
+  SELECT o.tenant_id, o.customer_id, o.unsettled = 2 AS recount, f.*,
+         CASE WHEN o.payments > 0
+              THEN {state}.payment_delay(o.tenant_id, o.customer_id, t.today - s.window_days, t.today) ELSE 0 END AS delay
   FROM unnest($1::integer[], $2::bigint[]) k(tenant_id, customer_id)
-  JOIN {state}.customer_total c ON c.tenant_id = k.tenant_id AND c.customer_id = k.customer_id
+  JOIN {state}.customer_total o ON o.tenant_id = k.tenant_id AND o.customer_id = k.customer_id AND o.unsettled <> 0
+  JOIN {state}.tenant t ON t.id = k.tenant_id CROSS JOIN {state}.settings s
+  LEFT JOIN LATERAL (
+    SELECT min(d.day) FILTER (WHERE d.sales > 0) AS first_day, max(d.day) FILTER (WHERE d.sales > 0) AS last_day,
+           coalesce(sum(d.sales) FILTER (WHERE w), 0)::bigint AS sales, coalesce(sum(d.spent) FILTER (WHERE w), 0) AS spent,
+           coalesce(sum(d.credit_sales) FILTER (WHERE w), 0)::bigint AS credit_sales,
+           coalesce(sum(d.credit) FILTER (WHERE w), 0) AS credit
+    FROM {state}.customer_day d, LATERAL (SELECT d.day BETWEEN t.today - s.window_days AND t.today AS w) w
+    WHERE d.tenant_id = k.tenant_id AND d.customer_id = k.customer_id) f ON o.unsettled = 2
 ), u AS (
-  UPDATE {state}.customer_total c SET first_day = k.new_day FROM k
-  WHERE c.tenant_id = k.tenant_id AND c.customer_id = k.customer_id AND k.new_day IS DISTINCT FROM k.old_day
-)
-SELECT tenant_id, old_day, new_day, count(*) AS customers FROM k WHERE new_day IS DISTINCT FROM old_day GROUP BY 1, 2, 3
+  UPDATE {state}.customer_total c SET
+    first_day_before = c.first_day, delay_days = n.delay, unsettled = 0,
+    first_day = CASE WHEN n.recount THEN n.first_day ELSE c.first_day END,
+    last_day = CASE WHEN n.recount THEN n.last_day ELSE c.last_day END,
+    window_sales = CASE WHEN n.recount THEN n.sales ELSE c.window_sales END,
+    window_spent = CASE WHEN n.recount THEN n.spent ELSE c.window_spent END,
+    window_credit_sales = CASE WHEN n.recount THEN n.credit_sales ELSE c.window_credit_sales END,
+    window_credit = CASE WHEN n.recount THEN n.credit ELSE c.window_credit END
+  FROM n WHERE c.tenant_id = n.tenant_id AND c.customer_id = n.customer_id
+  RETURNING c.*
+), {+first_days u}, {+daily_sales_report day}, {+customer_analytics u}
+SELECT (SELECT count(*) FROM gone_customers) + (SELECT count(*) FROM put_customers) AS changed
 
+-- Part: where the first days of some customers moved, the day left loses a new customer and the day reached gets
+-- one. Comes out as `day`, the sums of those days.
+-- name: first_days
+moved AS (
+  SELECT m.tenant_id, m.day, sum(m.n)::bigint AS n
+  FROM (SELECT u.tenant_id, u.first_day AS day, 1 AS n FROM {rows} u
+        WHERE u.first_day IS DISTINCT FROM u.first_day_before AND u.first_day IS NOT NULL
+        UNION ALL
+        SELECT u.tenant_id, u.first_day_before, -1 FROM {rows} u
+        WHERE u.first_day IS DISTINCT FROM u.first_day_before AND u.first_day_before IS NOT NULL) m
+  JOIN {state}.tenant t ON t.id = m.tenant_id AND m.day >= t.horizon
+  GROUP BY 1, 2 HAVING sum(m.n) <> 0
+), day AS (
+  INSERT INTO {state}.daily AS d (tenant_id, day, new_customers) SELECT * FROM moved
+  ON CONFLICT (tenant_id, day) DO UPDATE SET new_customers = d.new_customers + excluded.new_customers
+  RETURNING d.*
+)
+
+-- name: add_inventory
+WITH u AS ({+add_stock}), {+inventory_snapshot u}
+SELECT (SELECT count(*) FROM gone_inventory) + (SELECT count(*) FROM put_inventory) AS changed
+
+-- Part, and alone for products that settle_inventory shows.
 -- name: add_stock
-INSERT INTO {state}.stock AS s (tenant_id, product_id, on_hand, reserved)
-SELECT * FROM unnest($1::integer[], $2::bigint[], $3::numeric[], $4::numeric[])
+INSERT INTO {state}.inventory AS i (tenant_id, product_id, on_hand, reserved, sold)
+SELECT * FROM unnest($1::integer[], $2::bigint[], $3::numeric[], $4::numeric[], $5::numeric[])
 ON CONFLICT (tenant_id, product_id) DO UPDATE SET
-  on_hand = s.on_hand + excluded.on_hand, reserved = s.reserved + excluded.reserved
+  on_hand = i.on_hand + excluded.on_hand, reserved = i.reserved + excluded.reserved, sold = i.sold + excluded.sold
+RETURNING i.*
+
+-- Products of which a price, a limit or the product itself changed.
+-- name: settle_inventory
+WITH u AS (
+  INSERT INTO {state}.inventory AS i (tenant_id, product_id, cost_price, sale_price, min_quantity, max_quantity, shown)
+  SELECT k.tenant_id, k.product_id, {+attributes k}
+  FROM unnest($1::integer[], $2::bigint[]) k(tenant_id, product_id) {+attribute_sources k}
+  ON CONFLICT (tenant_id, product_id) DO UPDATE SET
+    cost_price = excluded.cost_price, sale_price = excluded.sale_price, min_quantity = excluded.min_quantity,
+    max_quantity = excluded.max_quantity, shown = excluded.shown
+  RETURNING i.*
+), {+inventory_snapshot u}
+SELECT (SELECT count(*) FROM gone_inventory) + (SELECT count(*) FROM put_inventory) AS changed
 
 -- name: add_daily
-INSERT INTO {state}.daily AS d
-SELECT * FROM unnest($1::integer[], $2::date[], $3::bigint[], $4::numeric[], $5::numeric[], $6::numeric[], $7::numeric[],
-  $8::numeric[], $9::numeric[], $10::numeric[], $11::numeric[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[],
-  $16::numeric[], $17::bigint[], $18::bigint[])
-ON CONFLICT (tenant_id, day) DO UPDATE SET
-  sales = d.sales + excluded.sales, total = d.total + excluded.total, discount = d.discount + excluded.discount,
-  tax = d.tax + excluded.tax, cash = d.cash + excluded.cash, card = d.card + excluded.card,
-  credit = d.credit + excluded.credit, other = d.other + excluded.other, quantity = d.quantity + excluded.quantity,
-  products = d.products + excluded.products, customers = d.customers + excluded.customers,
-  new_customers = d.new_customers + excluded.new_customers, refunds = d.refunds + excluded.refunds,
-  refund_total = d.refund_total + excluded.refund_total, opened = d.opened + excluded.opened, closed = d.closed + excluded.closed
+WITH u AS (
+  INSERT INTO {state}.daily AS d (tenant_id, day, sales, total, discount, tax, cash, card, credit, other, quantity, refunds,
+                                  refund_total, opened, closed)
+  SELECT * FROM unnest($1::integer[], $2::date[], $3::bigint[], $4::numeric[], $5::numeric[], $6::numeric[], $7::numeric[],
+    $8::numeric[], $9::numeric[], $10::numeric[], $11::numeric[], $12::bigint[], $13::numeric[], $14::bigint[], $15::bigint[])
+  ON CONFLICT (tenant_id, day) DO UPDATE SET
+    sales = d.sales + excluded.sales, total = d.total + excluded.total, discount = d.discount + excluded.discount,
+    tax = d.tax + excluded.tax, cash = d.cash + excluded.cash, card = d.card + excluded.card,
+    credit = d.credit + excluded.credit, other = d.other + excluded.other, quantity = d.quantity + excluded.quantity,
+    refunds = d.refunds + excluded.refunds, refund_total = d.refund_total + excluded.refund_total,
+    opened = d.opened + excluded.opened, closed = d.closed + excluded.closed
+  RETURNING d.*
+), {+daily_sales_report u}
+SELECT (SELECT count(*) FROM gone_daily) + (SELECT count(*) FROM put_daily) AS changed
+
+-- Parts: what a product's row needs of other facts. Of several prices or limits the one with the highest id is valid.
+-- name: attributes
+coalesce(pricing.cost_price, 0) AS cost_price, coalesce(pricing.sale_price, 0) AS sale_price,
+         coalesce(limits.min_quantity, 0) AS min_quantity, limits.max_quantity,
+         product.id IS NOT NULL AND coalesce(limits.track_inventory, true) AS shown
+
+-- name: attribute_sources
+LEFT JOIN {state}.product product ON product.tenant_id = {rows}.tenant_id AND product.id = {rows}.product_id
+  LEFT JOIN LATERAL (SELECT r.cost_price, r.sale_price FROM {state}.pricing r WHERE r.tenant_id = {rows}.tenant_id
+                     AND r.product_id = {rows}.product_id ORDER BY r.id DESC LIMIT 1) pricing ON true
+  LEFT JOIN LATERAL (SELECT l.min_quantity, l.max_quantity, l.track_inventory FROM {state}.stock_limits l
+                     WHERE l.tenant_id = {rows}.tenant_id AND l.product_id = {rows}.product_id
+                     ORDER BY l.id DESC LIMIT 1) limits ON true

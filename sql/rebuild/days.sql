@@ -115,12 +115,10 @@ WITH fresh AS MATERIALIZED (
   FROM {state}.sale f
   WHERE f.tenant_id = $1 AND f.status = 'c' AND f.day IS NOT NULL AND f.customer_id IS NOT NULL
   GROUP BY 1, 2
+), f AS (
+  {+fresh_customers fresh}
 ), totals AS (
-  SELECT customer_id, d.sales, d.spent, d.credit, p.payments, p.paid, d.first_day
-  FROM (SELECT customer_id, sum(sales)::bigint AS sales, sum(spent) AS spent, sum(credit) AS credit, min(day) AS first_day
-        FROM fresh GROUP BY 1) d
-  FULL JOIN (SELECT customer_id, count(*) AS payments, sum(amount) AS paid
-             FROM {state}.credit_payment WHERE tenant_id = $1 GROUP BY 1) p USING (customer_id)
+  SELECT f.*, {+fresh_delay f} AS delay_days FROM f
 )
 SELECT customer_id
 FROM fresh f FULL JOIN (SELECT * FROM {state}.customer_day WHERE tenant_id = $1) k USING (customer_id, day)
@@ -129,9 +127,13 @@ WHERE (coalesce(f.sales, 0), coalesce(f.spent, 0), coalesce(f.credit_sales, 0), 
 UNION
 SELECT customer_id
 FROM totals f FULL JOIN (SELECT * FROM {state}.customer_total WHERE tenant_id = $1) k USING (customer_id)
-WHERE (coalesce(f.sales, 0), coalesce(f.spent, 0), coalesce(f.credit, 0), coalesce(f.payments, 0), coalesce(f.paid, 0))
-      <> (coalesce(k.sales, 0), coalesce(k.spent, 0), coalesce(k.credit, 0), coalesce(k.payments, 0), coalesce(k.paid, 0))
-   OR f.first_day IS DISTINCT FROM k.first_day
+WHERE (coalesce(f.sales, 0), coalesce(f.spent, 0), coalesce(f.credit, 0), coalesce(f.payments, 0), coalesce(f.paid, 0),
+       coalesce(f.window_sales, 0), coalesce(f.window_spent, 0), coalesce(f.window_credit_sales, 0),
+       coalesce(f.window_credit, 0), coalesce(f.delay_days, 0))
+      <> (coalesce(k.sales, 0), coalesce(k.spent, 0), coalesce(k.credit, 0), coalesce(k.payments, 0), coalesce(k.paid, 0),
+       coalesce(k.window_sales, 0), coalesce(k.window_spent, 0), coalesce(k.window_credit_sales, 0),
+       coalesce(k.window_credit, 0), coalesce(k.delay_days, 0))
+   OR (f.first_day, f.last_day) IS DISTINCT FROM (k.first_day, k.last_day)
 ORDER BY customer_id
 
 -- The sums of customers $2 of tenant $1 anew, whatever they say now. Reads every sale of the tenant: give it many at once.
@@ -152,51 +154,52 @@ fresh AS MATERIALIZED (
   SELECT $1, f.* FROM fresh f
   ON CONFLICT (tenant_id, customer_id, day) DO UPDATE SET
     sales = excluded.sales, spent = excluded.spent, credit_sales = excluded.credit_sales, credit = excluded.credit
+), f AS (
+  {+fresh_customers fresh}
 ), totals AS (
   -- A customer without facts keeps a row of zeros: by it the live row is found and taken away.
-  INSERT INTO {state}.customer_total (tenant_id, customer_id, sales, spent, credit, payments, paid, first_day)
-  SELECT $1, k.customer_id, coalesce(d.sales, 0), coalesce(d.spent, 0), coalesce(d.credit, 0), coalesce(p.payments, 0),
-         coalesce(p.paid, 0), d.first_day
-  FROM k
-  LEFT JOIN (SELECT customer_id, sum(sales)::bigint AS sales, sum(spent) AS spent, sum(credit) AS credit, min(day) AS first_day
-             FROM fresh GROUP BY 1) d ON d.customer_id = k.customer_id
-  LEFT JOIN LATERAL (SELECT count(*) AS payments, sum(o.amount) AS paid FROM {state}.credit_payment o
-                     WHERE o.tenant_id = $1 AND o.customer_id = k.customer_id) p ON true
+  INSERT INTO {state}.customer_total (tenant_id, customer_id, sales, spent, credit, payments, paid, first_day, last_day,
+    window_sales, window_spent, window_credit_sales, window_credit, delay_days, first_day_before)
+  SELECT $1, k.customer_id, coalesce(f.sales, 0), coalesce(f.spent, 0), coalesce(f.credit, 0), coalesce(f.payments, 0),
+         coalesce(f.paid, 0), f.first_day, f.last_day, coalesce(f.window_sales, 0), coalesce(f.window_spent, 0),
+         coalesce(f.window_credit_sales, 0), coalesce(f.window_credit, 0), {+fresh_delay f}, f.first_day
+  FROM k LEFT JOIN f ON f.customer_id = k.customer_id
   ON CONFLICT (tenant_id, customer_id) DO UPDATE SET
     sales = excluded.sales, spent = excluded.spent, credit = excluded.credit, payments = excluded.payments,
-    paid = excluded.paid, first_day = excluded.first_day
+    paid = excluded.paid, first_day = excluded.first_day, last_day = excluded.last_day,
+    window_sales = excluded.window_sales, window_spent = excluded.window_spent,
+    window_credit_sales = excluded.window_credit_sales, window_credit = excluded.window_credit,
+    delay_days = excluded.delay_days, first_day_before = excluded.first_day_before
   RETURNING 1
 )
 SELECT count(*) AS changed FROM totals
 
--- Products of tenant $1 whose stock is not that of the facts. Reads only, as differing_customers does.
+-- Part: products of tenant $1 whose sums or attributes are not those of the facts, with what they should be.
+-- name: differing_products
+SELECT product_id, coalesce(f.on_hand, 0) AS on_hand, coalesce(f.reserved, 0) AS reserved, coalesce(f.sold, 0) AS sold,
+         coalesce(f.cost_price, 0) AS cost_price, coalesce(f.sale_price, 0) AS sale_price,
+         coalesce(f.min_quantity, 0) AS min_quantity, f.max_quantity, coalesce(f.shown, false) AS shown
+  FROM ({+fresh_inventory}) f FULL JOIN (SELECT * FROM {state}.inventory WHERE tenant_id = $1) k USING (product_id)
+  WHERE (coalesce(f.on_hand, 0), coalesce(f.reserved, 0), coalesce(f.sold, 0), coalesce(f.cost_price, 0),
+         coalesce(f.sale_price, 0), coalesce(f.min_quantity, 0), coalesce(f.shown, false))
+        <> (coalesce(k.on_hand, 0), coalesce(k.reserved, 0), coalesce(k.sold, 0), coalesce(k.cost_price, 0),
+         coalesce(k.sale_price, 0), coalesce(k.min_quantity, 0), coalesce(k.shown, false))
+     OR f.max_quantity IS DISTINCT FROM k.max_quantity
+
+-- Reads only, as differing_customers does.
 -- name: differing_stock
-WITH fresh AS (
-  SELECT s.product_id, sum(s.on_hand) AS on_hand, sum(s.reserved) AS reserved
-  FROM (SELECT m.product_id, m.quantity AS on_hand, 0 AS reserved
-        FROM {state}.stock_movement b, unnest(b.products, b.quantities) m(product_id, quantity) WHERE b.tenant_id = $1
-        UNION ALL SELECT product_id, quantity, 0 FROM {state}.batch WHERE tenant_id = $1
-        UNION ALL SELECT product_id, 0, quantity FROM {state}.reservation WHERE tenant_id = $1) s
-  GROUP BY 1
-)
-SELECT product_id FROM fresh f FULL JOIN (SELECT * FROM {state}.stock WHERE tenant_id = $1) k USING (product_id)
-WHERE (coalesce(f.on_hand, 0), coalesce(f.reserved, 0)) <> (coalesce(k.on_hand, 0), coalesce(k.reserved, 0))
-ORDER BY product_id
+SELECT product_id FROM ({+differing_products}) d ORDER BY product_id
 
 -- name: recompute_stock
-WITH fresh AS (
-  SELECT s.product_id, sum(s.on_hand) AS on_hand, sum(s.reserved) AS reserved
-  FROM (SELECT m.product_id, m.quantity AS on_hand, 0 AS reserved
-        FROM {state}.stock_movement b, unnest(b.products, b.quantities) m(product_id, quantity) WHERE b.tenant_id = $1
-        UNION ALL SELECT product_id, quantity, 0 FROM {state}.batch WHERE tenant_id = $1
-        UNION ALL SELECT product_id, 0, quantity FROM {state}.reservation WHERE tenant_id = $1) s
-  GROUP BY 1
-), differs AS MATERIALIZED (
-  SELECT product_id, coalesce(f.on_hand, 0) AS on_hand, coalesce(f.reserved, 0) AS reserved
-  FROM fresh f FULL JOIN (SELECT * FROM {state}.stock WHERE tenant_id = $1) k USING (product_id)
-  WHERE (coalesce(f.on_hand, 0), coalesce(f.reserved, 0)) <> (coalesce(k.on_hand, 0), coalesce(k.reserved, 0))
+WITH differs AS MATERIALIZED (
+  {+differing_products}
 ), put AS (
-  INSERT INTO {state}.stock (tenant_id, product_id, on_hand, reserved) SELECT $1, d.* FROM differs d
-  ON CONFLICT (tenant_id, product_id) DO UPDATE SET on_hand = excluded.on_hand, reserved = excluded.reserved
+  INSERT INTO {state}.inventory (tenant_id, product_id, on_hand, reserved, sold, cost_price, sale_price, min_quantity,
+    max_quantity, shown)
+  SELECT $1, d.* FROM differs d
+  ON CONFLICT (tenant_id, product_id) DO UPDATE SET
+    on_hand = excluded.on_hand, reserved = excluded.reserved, sold = excluded.sold, cost_price = excluded.cost_price,
+    sale_price = excluded.sale_price, min_quantity = excluded.min_quantity, max_quantity = excluded.max_quantity,
+    shown = excluded.shown
 )
 SELECT product_id, count(*) OVER () AS differing FROM differs ORDER BY product_id LIMIT 1000

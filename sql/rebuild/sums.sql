@@ -2,8 +2,9 @@
 
 -- name: clear_sums
 WITH a AS (DELETE FROM {state}.daily WHERE tenant_id = $1), b AS (DELETE FROM {state}.product_day WHERE tenant_id = $1),
-     c AS (DELETE FROM {state}.customer_day WHERE tenant_id = $1), d AS (DELETE FROM {state}.customer_total WHERE tenant_id = $1)
-DELETE FROM {state}.stock WHERE tenant_id = $1
+     c AS (DELETE FROM {state}.customer_day WHERE tenant_id = $1), d AS (DELETE FROM {state}.customer_total WHERE tenant_id = $1),
+     e AS (DELETE FROM {state}.child WHERE tenant_id = $1)
+DELETE FROM {state}.inventory WHERE tenant_id = $1
 
 -- name: build_product_days
 INSERT INTO {state}.product_day (tenant_id, product_id, day, lines, sales, quantity, revenue, price_sum, cost)
@@ -15,30 +16,79 @@ FROM {state}.sale f JOIN {state}.tenant t ON t.id = f.tenant_id,
 WHERE f.tenant_id = $1 AND f.status = 'c' AND f.day >= t.horizon
 GROUP BY 1, 2, 3
 
+-- In the order of the days, by which they are found when the day moves on.
 -- name: build_customer_days
 INSERT INTO {state}.customer_day (tenant_id, customer_id, day, sales, spent, credit_sales, credit)
 SELECT f.tenant_id, f.customer_id, f.day, count(*), sum(f.total), count(f.credit), coalesce(sum(f.credit), 0)
 FROM {state}.sale f
 WHERE f.tenant_id = $1 AND f.status = 'c' AND f.day IS NOT NULL AND f.customer_id IS NOT NULL
-GROUP BY 1, 2, 3
+GROUP BY 1, 2, 3 ORDER BY 3
+
+-- Part: the sums of all customers of tenant $1 who have a counted sale (their days are ROWS) or paid credit back.
+-- name: fresh_customers
+SELECT customer_id, coalesce(d.sales, 0) AS sales, coalesce(d.spent, 0) AS spent, coalesce(d.credit, 0) AS credit,
+         coalesce(p.payments, 0) AS payments, coalesce(p.paid, 0) AS paid, d.first_day, d.last_day,
+         coalesce(d.window_sales, 0) AS window_sales, coalesce(d.window_spent, 0) AS window_spent,
+         coalesce(d.window_credit_sales, 0) AS window_credit_sales, coalesce(d.window_credit, 0) AS window_credit
+  FROM (SELECT d.customer_id, sum(d.sales)::bigint AS sales, sum(d.spent) AS spent, sum(d.credit) AS credit,
+               min(d.day) FILTER (WHERE d.sales > 0) AS first_day, max(d.day) FILTER (WHERE d.sales > 0) AS last_day,
+               sum(d.sales) FILTER (WHERE d.day BETWEEN w.first AND w.last)::bigint AS window_sales,
+               sum(d.spent) FILTER (WHERE d.day BETWEEN w.first AND w.last) AS window_spent,
+               sum(d.credit_sales) FILTER (WHERE d.day BETWEEN w.first AND w.last)::bigint AS window_credit_sales,
+               sum(d.credit) FILTER (WHERE d.day BETWEEN w.first AND w.last) AS window_credit
+        FROM {rows} d, (SELECT t.today - s.window_days AS first, t.today AS last
+                        FROM {state}.tenant t, {state}.settings s WHERE t.id = $1) w
+        GROUP BY 1) d
+  FULL JOIN (SELECT o.customer_id, count(*) AS payments, sum(o.amount) AS paid
+             FROM {state}.credit_payment o WHERE o.tenant_id = $1 GROUP BY 1) p USING (customer_id)
+
+-- Part: how late customer ROWS of tenant $1 pays.
+-- name: fresh_delay
+CASE WHEN {rows}.payments > 0
+              THEN (SELECT {state}.payment_delay($1, {rows}.customer_id, t.today - s.window_days, t.today)
+                    FROM {state}.tenant t, {state}.settings s WHERE t.id = $1) ELSE 0 END
 
 -- name: build_customer_totals
-INSERT INTO {state}.customer_total (tenant_id, customer_id, sales, spent, credit, payments, paid, first_day)
-SELECT $1, coalesce(d.customer_id, p.customer_id), coalesce(d.sales, 0), coalesce(d.spent, 0), coalesce(d.credit, 0),
-       coalesce(p.payments, 0), coalesce(p.paid, 0), d.first_day
-FROM (SELECT customer_id, sum(sales)::bigint AS sales, sum(spent) AS spent, sum(credit) AS credit, min(day) AS first_day
-      FROM {state}.customer_day WHERE tenant_id = $1 GROUP BY 1) d
-FULL JOIN (SELECT customer_id, count(*) AS payments, sum(amount) AS paid
-           FROM {state}.credit_payment WHERE tenant_id = $1 GROUP BY 1) p USING (customer_id)
+WITH days AS (SELECT * FROM {state}.customer_day WHERE tenant_id = $1),
+f AS (
+  {+fresh_customers days}
+)
+INSERT INTO {state}.customer_total (tenant_id, customer_id, sales, spent, credit, payments, paid, first_day, last_day,
+  window_sales, window_spent, window_credit_sales, window_credit, delay_days, first_day_before)
+SELECT $1, f.*, {+fresh_delay f}, f.first_day FROM f
 
--- name: build_stock
-INSERT INTO {state}.stock (tenant_id, product_id, on_hand, reserved)
-SELECT $1, product_id, sum(on_hand), sum(reserved)
-FROM (SELECT m.product_id, m.quantity AS on_hand, 0 AS reserved
-      FROM {state}.stock_movement b, unnest(b.products, b.quantities) m(product_id, quantity) WHERE b.tenant_id = $1
-      UNION ALL SELECT product_id, quantity, 0 FROM {state}.batch WHERE tenant_id = $1
-      UNION ALL SELECT product_id, 0, quantity FROM {state}.reservation WHERE tenant_id = $1) s
-GROUP BY product_id
+-- Part: stock, sales of 30 days and attributes of every product of tenant $1.
+-- name: fresh_inventory
+SELECT k.product_id, coalesce(stock.on_hand, 0) AS on_hand, coalesce(stock.reserved, 0) AS reserved,
+         coalesce(sold.quantity, 0) AS sold, {+attributes k}
+  FROM (SELECT $1::integer AS tenant_id, product_id
+        FROM (SELECT p.id AS product_id FROM {state}.product p WHERE p.tenant_id = $1
+              UNION SELECT unnest(b.products) FROM {state}.stock_movement b WHERE b.tenant_id = $1
+              UNION SELECT b.product_id FROM {state}.batch b WHERE b.tenant_id = $1
+              UNION SELECT r.product_id FROM {state}.reservation r WHERE r.tenant_id = $1
+              UNION SELECT d.product_id FROM {state}.product_day d WHERE d.tenant_id = $1) k) k
+  LEFT JOIN (SELECT s.product_id, sum(s.on_hand) AS on_hand, sum(s.reserved) AS reserved
+             FROM (SELECT m.product_id, m.quantity AS on_hand, 0 AS reserved
+                   FROM {state}.stock_movement b, unnest(b.products, b.quantities) m(product_id, quantity)
+                   WHERE b.tenant_id = $1
+                   UNION ALL SELECT product_id, quantity, 0 FROM {state}.batch WHERE tenant_id = $1
+                   UNION ALL SELECT product_id, 0, quantity FROM {state}.reservation WHERE tenant_id = $1) s
+             GROUP BY 1) stock ON stock.product_id = k.product_id
+  LEFT JOIN (SELECT d.product_id, sum(d.quantity) AS quantity FROM {state}.product_day d JOIN {state}.tenant t ON t.id = $1
+             WHERE d.tenant_id = $1 AND d.day BETWEEN t.today - 30 AND t.today GROUP BY 1) sold ON sold.product_id = k.product_id
+  {+attribute_sources k}
+
+-- name: build_inventory
+INSERT INTO {state}.inventory (tenant_id, product_id, on_hand, reserved, sold, cost_price, sale_price, min_quantity,
+  max_quantity, shown)
+SELECT $1, f.* FROM ({+fresh_inventory}) f
+
+-- name: build_children
+INSERT INTO {state}.child (tenant_id, kind, block, ids, sales)
+SELECT $1, c.kind, c.id >> 6, array_agg(c.id), array_agg(c.sale)
+FROM (SELECT 'i'::"char" AS kind, unnest(f.item_ids) AS id, f.id AS sale FROM {state}.sale f WHERE f.tenant_id = $1
+      UNION ALL SELECT 'p', unnest(f.payment_ids), f.id FROM {state}.sale f WHERE f.tenant_id = $1) c
+GROUP BY 2, 3
 
 -- name: build_daily
 INSERT INTO {state}.daily (tenant_id, day, sales, total, discount, tax, cash, card, credit, other, quantity, products,

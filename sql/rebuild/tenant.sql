@@ -23,7 +23,7 @@ DELETE FROM {state}.customer WHERE tenant_id = $1
 -- name: synchronize_tenant
 UPDATE {reports}.tenant SET state = 'live', message = NULL, synchronized_at = $2, updated_at = now() WHERE tenant = $1
 
--- The live rows of tenant $1 are dated $2 from now on; roll.sql moves them.
+-- The live rows of tenant $1 are dated $2 from now on; see roll.sql.
 -- name: begin_day
 UPDATE {state}.tenant SET today = $2,
   days_left = CASE WHEN today = $2 THEN days_left ELSE array_append(array_remove(days_left, $2), today) END
@@ -87,5 +87,5 @@ UNION ALL SELECT 'stock_limits', id FROM {state}.stock_limits
 LIMIT 5
 
 -- name: analyze
-ANALYZE {state}.sale, {state}.credit_payment, {state}.product_day, {state}.customer_day, {state}.customer_total, {state}.stock,
+ANALYZE {state}.sale, {state}.credit_payment, {state}.product_day, {state}.customer_day, {state}.customer_total, {state}.inventory,
         {state}.pricing, {state}.stock_limits, {state}.daily, {state}.product

@@ -16,8 +16,6 @@ pub enum Step {
 #[derive(Debug, Default)]
 pub struct Batch {
     pub steps: Vec<Step>,
-    /// It begins inside a source transaction, of which earlier batches hold the beginning.
-    pub continued: bool,
     /// End of the last source transaction in it and when that was committed. `None`: a part of a transaction, to be
     /// written but not yet made visible.
     pub end: Option<End>,

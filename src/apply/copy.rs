@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt, TryStreamExt, pin_mut};
-use tokio_postgres::{Client, Transaction};
+use tokio_postgres::{Client, GenericClient, Transaction};
 
 use super::statements::{Statements, named};
 use crate::config::Config;
@@ -179,7 +179,7 @@ pub async fn build(target: &Transaction<'_>, sql: &Statements, id: i32) -> Resul
 }
 
 /// The dimensions of a tenant as its facts have them. Comes back: how many rows changed.
-pub async fn dimensions(target: &Transaction<'_>, sql: &Statements, id: i32) -> Result<u64, tokio_postgres::Error> {
+pub async fn dimensions(target: &impl GenericClient, sql: &Statements, id: i32) -> Result<u64, tokio_postgres::Error> {
     let mut changed = 0;
     for statement in ["show_dimension_products", "show_dimension_customers"] {
         changed += target.execute(sql.text(statement), &[&id]).await?;
@@ -188,10 +188,15 @@ pub async fn dimensions(target: &Transaction<'_>, sql: &Statements, id: i32) -> 
 }
 
 /// The sums of one tenant whose facts are there and whose sums are not.
-pub async fn sums(target: &Transaction<'_>, sql: &Statements, id: i32) -> Result<(), tokio_postgres::Error> {
-    for statement in
-        ["build_product_days", "build_customer_days", "build_customer_totals", "build_stock", "build_daily"]
-    {
+pub async fn sums(target: &impl GenericClient, sql: &Statements, id: i32) -> Result<(), tokio_postgres::Error> {
+    for statement in [
+        "build_children",
+        "build_product_days",
+        "build_customer_days",
+        "build_customer_totals",
+        "build_inventory",
+        "build_daily",
+    ] {
         target.execute(sql.text(statement), &[&id]).await?;
     }
     target.batch_execute(sql.text("analyze")).await
@@ -200,7 +205,7 @@ pub async fn sums(target: &Transaction<'_>, sql: &Statements, id: i32) -> Result
 /// Writes every report row of a tenant: daily and product rows of the days given, live customer and today's inventory
 /// rows. Comes back: how many rows changed.
 pub async fn show(
-    target: &Transaction<'_>,
+    target: &impl GenericClient,
     sql: &Statements,
     id: i32,
     from: BusinessDay,

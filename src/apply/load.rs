@@ -5,12 +5,13 @@ use std::collections::HashSet;
 use futures_util::future::try_join_all;
 use tokio_postgres::{Client, Row};
 
+use super::cache::Cache;
 use super::rows::{movements_from_row, sale_from_row};
 use super::statements::Statements;
 use crate::domain::TenantId;
-use crate::facts::WorkingSet;
 use crate::facts::entity::{CreditPayment, Pricing, Session, StockLimits, StockShare};
 use crate::facts::working_set::{Key, Needs, load};
+use crate::facts::{Sale, WorkingSet};
 
 type PgResult<T> = Result<T, tokio_postgres::Error>;
 
@@ -29,33 +30,72 @@ async fn fetch(client: &Client, sql: &Statements, name: &'static str, keys: &Has
     sql.query(client, name, &[&tenants, &ids]).await
 }
 
-/// Everything `needs` names, in two round trips at most: unfrozen items of loaded sales ask for their products' prices.
-pub async fn working_set(client: &Client, sql: &Statements, needs: &mut Needs) -> PgResult<WorkingSet> {
-    let rows = try_join_all([
-        fetch(client, sql, "load_sales", &needs.sales),
-        fetch(client, sql, "load_sales_by_item", &needs.items),
-        fetch(client, sql, "load_sales_by_payment", &needs.payments),
-        fetch(client, sql, "load_movements", &needs.movement_blocks),
-        fetch(client, sql, "load_batches", &needs.batches),
-        fetch(client, sql, "load_reservations", &needs.reservations),
-        fetch(client, sql, "load_credit_payments", &needs.credit_payments),
-        fetch(client, sql, "load_sessions", &needs.sessions),
-        fetch(client, sql, "load_stock_limits", &needs.stock_limits),
-        fetch(client, sql, "load_pricing", &needs.pricing),
-    ])
-    .await?;
+/// Everything `needs` names: what is remembered, and the rest in as few round trips as it takes. Mostly that is none.
+pub async fn working_set(
+    client: &Client,
+    sql: &mut Statements,
+    cache: &mut Cache,
+    needs: &mut Needs,
+) -> PgResult<WorkingSet> {
     let mut set = WorkingSet::default();
+    let mut missing = HashSet::new();
+    for key in &needs.sales {
+        match cache.sale(*key) {
+            Some(sale) => add_sale(&mut set, &mut needs.priced_products, *key, sale.clone()),
+            None => drop(missing.insert(*key)),
+        }
+    }
+    needs.sales = missing;
+    others(client, sql, needs, &mut set).await?;
+    let (items, payments) = needs.elsewhere(&set);
+    for (name, keys) in [("load_sales_by_item", &items), ("load_sales_by_payment", &payments)] {
+        for row in fetch(client, sql, name, keys).await? {
+            let (tenant, id, stored) = sale_from_row(&row)?;
+            // What is remembered may be on its way still, and is never older.
+            let sale = cache.sale((tenant, id)).cloned().unwrap_or(stored);
+            add_sale(&mut set, &mut needs.priced_products, (tenant, id), sale);
+        }
+    }
+    prices(client, sql, cache, needs, &mut set).await?;
+    Ok(set)
+}
+
+/// Its items that were never counted ask for their products' prices.
+fn add_sale(set: &mut WorkingSet, priced: &mut HashSet<Key>, (tenant, id): Key, sale: Sale) {
+    priced.extend(sale.items.iter().filter(|item| item.cost.is_none()).map(|item| (tenant, item.product)));
+    set.load_sale(tenant, id, sale);
+}
+
+/// Everything that is found by a key of its own.
+async fn others(client: &Client, sql: &mut Statements, needs: &mut Needs, set: &mut WorkingSet) -> PgResult<()> {
+    let wanted = [
+        ("load_sales", &needs.sales),
+        ("load_movements", &needs.movement_blocks),
+        ("load_batches", &needs.batches),
+        ("load_reservations", &needs.reservations),
+        ("load_credit_payments", &needs.credit_payments),
+        ("load_sessions", &needs.sessions),
+        ("load_stock_limits", &needs.stock_limits),
+        ("load_pricing", &needs.pricing),
+    ];
+    let names: Vec<&'static str> = wanted.iter().filter(|(_, keys)| !keys.is_empty()).map(|(name, _)| *name).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    sql.prepare(client, &names).await?;
+    let rows = try_join_all(wanted.map(|(name, keys)| fetch(client, sql, name, keys))).await?;
     let mut rows = rows.into_iter();
     let mut next = || rows.next().unwrap_or_default();
-    for row in next().iter().chain(&next()).chain(&next()) {
-        let (tenant, id, sale) = sale_from_row(row)?;
-        let unfrozen = sale.items.iter().filter(|item| item.cost.is_none());
-        needs.priced_products.extend(unfrozen.map(|item| (tenant, item.product)));
-        set.load_sale(tenant, id, sale);
+    for row in next() {
+        let (tenant, id, sale) = sale_from_row(&row)?;
+        add_sale(set, &mut needs.priced_products, (tenant, id), sale);
     }
     for row in next() {
         let (tenant, block, movements) = movements_from_row(&row)?;
         load(&mut set.movements, (tenant, block), movements);
+    }
+    for block in &needs.movement_blocks {
+        set.movements.entry(*block).or_default();
     }
     for entries in [&mut set.batches, &mut set.reservations] {
         for row in next() {
@@ -83,16 +123,40 @@ pub async fn working_set(client: &Client, sql: &Statements, needs: &mut Needs) -
         };
         load(&mut set.stock_limits, key(&row)?, limits);
     }
-    let by_id = next();
-    let by_product = fetch(client, sql, "load_pricing_of_products", &needs.priced_products).await?;
-    for row in by_id.iter().chain(&by_product) {
-        let (tenant, id) = key(row)?;
-        let pricing = Pricing { product: row.try_get(2)?, cost_price: row.try_get(3)?, sale_price: row.try_get(4)? };
+    for row in next() {
+        let ((tenant, id), pricing) = pricing_from_row(&row)?;
         set.load_pricing(tenant, id, pricing);
     }
-    Ok(set)
+    Ok(())
+}
+
+/// The prices of the products whose items may be counted now.
+async fn prices(
+    client: &Client,
+    sql: &mut Statements,
+    cache: &mut Cache,
+    needs: &Needs,
+    set: &mut WorkingSet,
+) -> PgResult<()> {
+    let unknown: HashSet<Key> = needs.priced_products.iter().filter(|p| cache.prices(**p).is_none()).copied().collect();
+    if !unknown.is_empty() {
+        sql.prepare(client, &["load_pricing_of_products"]).await?;
+        let rows = fetch(client, sql, "load_pricing_of_products", &unknown).await?;
+        let found = rows.iter().map(pricing_from_row).collect::<PgResult<Vec<_>>>()?;
+        cache.remember_prices(unknown.into_iter(), &found);
+    }
+    for product in &needs.priced_products {
+        for (id, pricing) in cache.prices(*product).into_iter().flatten() {
+            set.load_pricing(product.0, *id, pricing.clone());
+        }
+    }
+    Ok(())
 }
 
 fn key(row: &Row) -> PgResult<Key> {
     Ok((TenantId(row.try_get(0)?), row.try_get(1)?))
+}
+
+fn pricing_from_row(row: &Row) -> PgResult<(Key, Pricing)> {
+    Ok((key(row)?, Pricing { product: row.try_get(2)?, cost_price: row.try_get(3)?, sale_price: row.try_get(4)? }))
 }

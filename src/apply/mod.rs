@@ -8,6 +8,8 @@
 //! this writer last left it. So a crash anywhere counts nothing twice, and a second writer cannot interleave.
 
 pub mod batch;
+mod bulk;
+mod cache;
 pub mod copy;
 pub mod load;
 pub mod migrate;

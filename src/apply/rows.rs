@@ -1,4 +1,4 @@
-//! Sales and ledger blocks between their entity and their stored row.
+//! Sales, ledger blocks and blocks of children between their entity and their stored row.
 
 use postgres_types::ToSql;
 use rust_decimal::Decimal;
@@ -7,6 +7,10 @@ use tokio_postgres::Row;
 use crate::domain::{BusinessDay, Instant, TenantId};
 use crate::facts::entity::{Header, Item, Movement, MovementBlock, Payment, PaymentKind, Sale, SaleStatus};
 use crate::facts::exact::Inexact;
+use crate::facts::working_set::Key;
+
+/// Children whose ids share all but so many of the lowest bits are one row.
+const CHILD_BITS: u32 = 6;
 
 /// A row of `{state}.sale`, written as an array of the table's own row type.
 #[derive(Debug, ToSql)]
@@ -166,4 +170,40 @@ pub fn movements_from_row(row: &Row) -> Result<(TenantId, i64, MovementBlock), t
         .map(|(id, (product, quantity))| Movement { id, product, quantity })
         .collect();
     Ok((TenantId(row.try_get(0)?), row.try_get(1)?, MovementBlock { entries }))
+}
+
+/// A row of `{state}.child`: what came into sales, of one block of 64 ids.
+#[derive(Debug, ToSql)]
+#[postgres(name = "child")]
+pub struct ChildRecord {
+    tenant_id: i32,
+    kind: i8,
+    block: i64,
+    ids: Vec<i64>,
+    sales: Vec<i64>,
+}
+
+impl ChildRecord {
+    /// `kind` as in the table: `b'i'` items, `b'p'` payments.
+    pub fn of(kind: u8, children: &[(Key, i64)]) -> Vec<ChildRecord> {
+        let mut children = children.to_vec();
+        children.sort_unstable();
+        let mut records: Vec<ChildRecord> = Vec::new();
+        for ((tenant, id), sale) in children {
+            match records.last_mut().filter(|last| last.tenant_id == tenant.0 && last.block == id >> CHILD_BITS) {
+                Some(last) => {
+                    last.ids.push(id);
+                    last.sales.push(sale);
+                }
+                None => records.push(ChildRecord {
+                    tenant_id: tenant.0,
+                    kind: kind as i8,
+                    block: id >> CHILD_BITS,
+                    ids: vec![id],
+                    sales: vec![sale],
+                }),
+            }
+        }
+        records
+    }
 }

@@ -7,34 +7,20 @@ use tokio_postgres::{Client, Row, Statement};
 
 use crate::sql::ident;
 
-const FILES: [&str; 11] = [
+const FILES: [&str; 13] = [
     include_str!("../../sql/apply/load.sql"),
     include_str!("../../sql/apply/facts.sql"),
     include_str!("../../sql/apply/sums.sql"),
+    include_str!("../../sql/apply/show.sql"),
     include_str!("../../sql/apply/position.sql"),
     include_str!("../../sql/apply/control.sql"),
+    include_str!("../../sql/apply/jobs.sql"),
     include_str!("../../sql/rebuild/sums.sql"),
+    include_str!("../../sql/rebuild/show.sql"),
     include_str!("../../sql/rebuild/tenant.sql"),
     include_str!("../../sql/rebuild/days.sql"),
     include_str!("../../sql/rebuild/roll.sql"),
     include_str!("../../sql/rebuild/prune.sql"),
-    include_str!("../../sql/apply/jobs.sql"),
-];
-const SHOW: &str = include_str!("../../sql/apply/show.sql");
-const KEYS: &str = include_str!("../../sql/apply/keys.sql");
-
-/// (statement of show.sql, key query of keys.sql, name of the two together)
-const SHOWN: [(&str, &str, &str); 10] = [
-    ("show_daily_sales", "batch_daily_sales", "show_daily_sales"),
-    ("show_product_performance", "batch_product_performance", "show_product_performance"),
-    ("show_customer_analytics", "batch_customer_analytics", "show_customer_analytics"),
-    ("show_inventory", "batch_inventory", "show_inventory"),
-    ("show_daily_sales", "days_daily_sales", "show_days_of_daily_sales"),
-    ("show_product_performance", "days_product_performance", "show_days_of_product_performance"),
-    ("show_customer_analytics", "all_customer_analytics", "show_all_customer_analytics"),
-    ("show_customer_analytics", "some_customer_analytics", "show_some_customer_analytics"),
-    ("show_inventory", "all_inventory", "show_all_inventory"),
-    ("show_inventory", "some_inventory", "show_some_inventory"),
 ];
 
 /// Fills in the two schema names.
@@ -58,20 +44,28 @@ pub struct Statements {
     prepared: HashMap<&'static str, Statement>,
 }
 
+/// Replaces `{+part rows}` by the named part, with its `{rows}` replaced by the words after its name. Parts have parts.
+fn assemble(text: &str, parts: &HashMap<&'static str, String>) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("{+") {
+        out.push_str(before);
+        let (name, left) = after.split_once('}').unwrap_or((after, ""));
+        let (part, rows) = name.split_once(' ').unwrap_or((name, ""));
+        // A part that is not there stays as it is named: PostgreSQL refuses it, and so does the test below.
+        let part = parts.get(part).map_or(part, String::as_str);
+        out.push_str(&assemble(&part.replace("{rows}", rows), parts));
+        rest = left;
+    }
+    out.push_str(rest);
+    out
+}
+
 impl Statements {
     pub fn new(reports: &str, state: &str) -> Statements {
-        let mut texts: HashMap<&'static str, String> = FILES.into_iter().flat_map(named).collect();
-        let show: HashMap<_, _> = named(SHOW).collect();
-        let keys: HashMap<_, _> = named(KEYS).collect();
-        for (statement, key, name) in SHOWN {
-            if let (Some(text), Some(key)) = (show.get(statement), keys.get(key)) {
-                texts.insert(name, text.replace("{keys}", key));
-            }
-        }
-        for text in texts.values_mut() {
-            *text = render(text, reports, state);
-        }
-        Statements { texts, prepared: HashMap::new() }
+        let parts: HashMap<&'static str, String> = FILES.into_iter().flat_map(named).collect();
+        let texts = parts.iter().map(|(name, text)| (*name, render(&assemble(text, &parts), reports, state)));
+        Statements { texts: texts.collect(), prepared: HashMap::new() }
     }
 
     /// The statement's text; an unknown name is a statement that PostgreSQL refuses by name.
@@ -88,6 +82,11 @@ impl Statements {
             }
         }
         Ok(())
+    }
+
+    /// The prepared statement, else its text.
+    pub fn statement(&self, name: &'static str) -> Result<Statement, String> {
+        self.prepared.get(name).cloned().ok_or_else(|| self.text(name).to_string())
     }
 
     /// Runs a statement: prepared where it is, else as text.
@@ -113,10 +112,16 @@ mod tests {
         let statements = Statements::new("analytics", "analytics_state");
         assert!(statements.texts.len() > 50, "{}", statements.texts.len());
         for (name, text) in &statements.texts {
-            assert!(!text.is_empty() && !text.contains("{keys}") && !text.contains("{state}"), "{name}: {text}");
+            assert!(!text.is_empty() && !text.contains("{+") && !text.contains("{state}"), "{name}: {text}");
         }
-        for (_, _, name) in SHOWN {
-            assert!(statements.texts.contains_key(name), "{name}");
-        }
+        let text = statements.text("add_customers");
+        assert!(text.contains("FROM u JOIN \"analytics_state\".tenant t") || text.contains("FROM u u JOIN"), "{text}");
+    }
+
+    #[test]
+    fn parts_are_put_together() {
+        let part = |name, text: &str| (name, text.to_string());
+        let parts = HashMap::from([part("outer", "<{+inner {rows}} of {rows}>"), part("inner", "[{rows}]")]);
+        assert_eq!(assemble("a {+outer u} b {+inner v}", &parts), "a <[u] of u> b [v]");
     }
 }

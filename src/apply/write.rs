@@ -1,42 +1,21 @@
-//! Writes what a fold made of a batch: base facts, sums, report rows. Bulk statements, pipelined in two round trips.
+//! What a fold made of a batch, as bulk statements: base facts, sums, report rows. They are all sent before the first is
+//! answered, so nothing here depends on an answer.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 
-use futures_util::future::{BoxFuture, try_join_all};
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Row};
 
 use super::ApplyError;
-use super::rows::{MovementRecord, SaleRecord};
-use super::statements::Statements;
-use crate::domain::{BusinessDay, TenantId};
+use super::rows::{ChildRecord, MovementRecord, SaleRecord};
 use crate::facts::WorkingSet;
 use crate::facts::working_set::{Entries, Key};
-use crate::reports::Deltas;
 use crate::reports::deltas::DailyDelta;
+use crate::reports::live::{self, InventoryDelta, Unsettled};
+use crate::reports::{Calendar, Deltas};
 
-type Pending<'a> = BoxFuture<'a, Result<Vec<Row>, tokio_postgres::Error>>;
 /// A statement with its parameters, columns of equal length.
-type Call = (&'static str, Vec<Box<dyn ToSql + Sync + Send>>);
-
-/// Runs the calls in order, all sent before the first answer is awaited.
-async fn pipeline(
-    client: &Client,
-    sql: &mut Statements,
-    calls: &[Call],
-) -> Result<Vec<Vec<Row>>, tokio_postgres::Error> {
-    let names: Vec<&'static str> = calls.iter().map(|(name, _)| *name).collect();
-    sql.prepare(client, &names).await?;
-    let sql = &*sql;
-    let pending = calls.iter().map(|(name, params)| -> Pending<'_> {
-        Box::pin(async move {
-            let params: Vec<&(dyn ToSql + Sync)> = params.iter().map(|p| p.as_ref() as &(dyn ToSql + Sync)).collect();
-            sql.query(client, name, &params).await
-        })
-    });
-    try_join_all(pending).await
-}
+pub type Call = (&'static str, Vec<Box<dyn ToSql + Sync + Send>>);
 
 /// Builds one column (a parameter array) from each row of a list.
 macro_rules! columns {
@@ -98,6 +77,12 @@ fn facts(set: &WorkingSet, calls: &mut Vec<Call>) -> Result<(), ApplyError> {
     let records: Vec<_> = put.iter().map(|((tenant, block), b)| MovementRecord::new(*tenant, *block, b)).collect();
     add(calls, "put_movements", !records.is_empty(), || vec![Box::new(records)]);
     remove(calls, "remove_movements", &gone);
+    let new = sorted(&set.new_movements);
+    let records: Vec<_> = new.iter().map(|((tenant, block), b)| MovementRecord::new(*tenant, *block, b)).collect();
+    add(calls, "add_movements", !records.is_empty(), || vec![Box::new(records)]);
+    let mut children = ChildRecord::of(b'i', &set.new_items);
+    children.extend(ChildRecord::of(b'p', &set.new_payments));
+    add(calls, "add_children", !children.is_empty(), || vec![Box::new(children)]);
 
     for (entries, put_name, remove_name) in [
         (&set.batches, "put_batches", "remove_batches"),
@@ -170,8 +155,9 @@ fn attributes(set: &WorkingSet, calls: &mut Vec<Call>) {
     remove(calls, "show_customers", &all);
 }
 
-/// The sums, and the report rows that follow from them alone.
-fn sums(deltas: &Deltas, calls: &mut Vec<Call>) {
+/// The sums, and the report rows that follow from them.
+fn sums(deltas: &Deltas, calendar: &Calendar, window_days: u64, calls: &mut Vec<Call>) -> Result<(), ApplyError> {
+    let refused = |(tenant, e)| ApplyError::Refused(tenant, e);
     let days = sorted(&deltas.product_day);
     add(
         calls,
@@ -186,100 +172,47 @@ fn sums(deltas: &Deltas, calls: &mut Vec<Call>) {
         !by_day.is_empty(),
         || columns!(by_day, ((t, customer, day), d) => t.0, *customer, *day, d.sales, d.spent, d.credit_sales, d.credit),
     );
-    let totals = sorted(&deltas.customer_total);
-    add(
-        calls,
-        "add_customer_totals",
-        !totals.is_empty(),
-        || columns!(totals, ((t, customer), d) => t.0, *customer, d.sales, d.spent, d.credit, d.payments, d.paid),
-    );
-    let mut customers: Vec<Key> = deltas.customers.iter().copied().collect();
-    customers.sort_unstable();
-    remove(calls, "move_first_days", &customers);
-    let stock = sorted(&deltas.stock);
-    add(
-        calls,
-        "add_stock",
-        !stock.is_empty(),
-        || columns!(stock, ((t, product), d) => t.0, *product, d.on_hand, d.reserved),
-    );
-    add(
-        calls,
-        "show_product_performance",
-        !days.is_empty(),
-        || columns!(days, ((t, product, day), _) => t.0, *product, *day),
-    );
-    let mut products: Vec<Key> = deltas.products.iter().copied().collect();
-    products.sort_unstable();
-    remove(calls, "show_inventory", &products);
-    remove(calls, "show_customer_analytics", &customers);
+    let all = live::customers(deltas, calendar, window_days).map_err(refused)?;
+    add(calls, "add_customers", !all.is_empty(), || {
+        columns!(all, ((t, id), d) => t.0, *id, d.sales, d.spent, d.credit, d.payments, d.paid, d.first_day, d.last_day,
+                 d.window.sales, d.window.spent, d.window.credit_sales, d.window.credit, d.unsettled as i16)
+    });
+    let unsettled: Vec<Key> = all.iter().filter(|(_, d)| d.unsettled != Unsettled::No).map(|(key, _)| *key).collect();
+    remove(calls, "settle_customers", &unsettled);
+
+    let all = live::inventory(deltas, calendar).map_err(refused)?;
+    let (settle, plain): (Vec<_>, Vec<_>) = all.iter().partition(|(_, delta)| delta.settle);
+    inventory("add_inventory", &plain, calls);
+    inventory("add_stock", &settle, calls);
+    let settle: Vec<Key> = settle.into_iter().map(|(key, _)| *key).collect();
+    remove(calls, "settle_inventory", &settle);
+
+    let none = DailyDelta::default();
+    let days: Vec<_> =
+        live::days(deltas, calendar).into_iter().map(|key| (key, deltas.daily.get(&key).unwrap_or(&none))).collect();
+    add(calls, "add_daily", !days.is_empty(), || {
+        columns!(days, ((t, day), d) => t.0, *day, d.sales, d.total, d.discount, d.tax, d.cash, d.card, d.credit, d.other,
+                    d.quantity, d.refunds, d.refund_total, d.opened, d.closed)
+    });
+    Ok(())
 }
 
-/// Writes facts, sums and report rows of a batch into the open transaction.
-pub async fn batch(
-    client: &Client,
-    sql: &mut Statements,
+fn inventory(name: &'static str, rows: &[(&Key, &InventoryDelta)], calls: &mut Vec<Call>) {
+    add(calls, name, !rows.is_empty(), || columns!(rows, ((t, id), d) => t.0, *id, d.on_hand, d.reserved, d.sold));
+}
+
+/// Facts, sums and report rows of a batch, in the order in which they have to be written.
+///
+/// # Errors
+/// The store whose figures cannot be held exactly.
+pub fn calls(
     set: &WorkingSet,
-    mut deltas: Deltas,
-    horizons: &crate::reports::Horizons,
-) -> Result<(), ApplyError> {
+    deltas: &Deltas,
+    calendar: &Calendar,
+    window_days: u64,
+) -> Result<Vec<Call>, ApplyError> {
     let mut calls = Vec::new();
     facts(set, &mut calls)?;
-    sums(&deltas, &mut calls);
-    let answers = pipeline(client, sql, &calls).await?;
-    for ((name, _), rows) in calls.iter().zip(&answers) {
-        for row in rows {
-            follow_up(&mut deltas.daily, horizons, name, row)?;
-        }
-    }
-    let daily = sorted(&deltas.daily);
-    if daily.is_empty() {
-        return Ok(());
-    }
-    let calls: Vec<Call> = vec![
-        (
-            "add_daily",
-            columns!(daily, ((t, day), d) => t.0, *day, d.sales, d.total, d.discount, d.tax, d.cash, d.card, d.credit, d.other,
-                     d.quantity, d.products, d.customers, d.new_customers, d.refunds, d.refund_total, d.opened, d.closed),
-        ),
-        ("show_daily_sales", columns!(daily, ((t, day), _) => t.0, *day)),
-    ];
-    pipeline(client, sql, &calls).await?;
-    Ok(())
-}
-
-/// Distinct counts that the written sums gave away go to their day, unless it lies before the horizon.
-fn follow_up(
-    daily: &mut HashMap<(TenantId, BusinessDay), DailyDelta>,
-    horizons: &crate::reports::Horizons,
-    name: &str,
-    row: &Row,
-) -> Result<(), ApplyError> {
-    let tenant = || -> Result<TenantId, tokio_postgres::Error> { Ok(TenantId(row.try_get(0)?)) };
-    let mut at = |tenant: TenantId, day: BusinessDay, change: &dyn Fn(&mut DailyDelta)| {
-        if horizons.get(&tenant).is_none_or(|horizon| day >= *horizon) {
-            change(daily.entry((tenant, day)).or_default());
-        }
-    };
-    match name {
-        "add_product_days" => {
-            let count: i64 = row.try_get(2)?;
-            at(tenant()?, row.try_get(1)?, &|delta| delta.products += count);
-        }
-        "add_customer_days" => {
-            let count: i64 = row.try_get(2)?;
-            at(tenant()?, row.try_get(1)?, &|delta| delta.customers += count);
-        }
-        "move_first_days" => {
-            let count: i64 = row.try_get(3)?;
-            if let Some(day) = row.try_get::<_, Option<BusinessDay>>(1)? {
-                at(tenant()?, day, &|delta| delta.new_customers -= count);
-            }
-            if let Some(day) = row.try_get::<_, Option<BusinessDay>>(2)? {
-                at(tenant()?, day, &|delta| delta.new_customers += count);
-            }
-        }
-        _ => {}
-    }
-    Ok(())
+    sums(deltas, calendar, window_days, &mut calls)?;
+    Ok(calls)
 }

@@ -1,23 +1,34 @@
 //! One session on the target that holds the writer's lock.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant as Moment};
 
-use tokio_postgres::{Client, Transaction};
+use futures_util::future::{BoxFuture, JoinAll, join_all};
+use futures_util::poll;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Row};
 
 use super::batch::{Batch, End, Step};
+use super::bulk::Bulk;
+use super::cache::{self, Cache};
 use super::statements::Statements;
+use super::write::Call;
 use super::{ApplyError, load, write};
 use crate::domain::{BusinessDay, Instant, TenantId};
-use crate::facts::working_set::Needs;
+use crate::facts::WorkingSet;
+use crate::facts::working_set::{Key, Needs};
 use crate::lsn::Lsn;
-use crate::reports::{Deltas, Horizons};
+use crate::reports::{Calendar, Deltas};
 
 /// Writes batches. At most one exists per target: it holds a session lock there.
 pub struct Writer {
-    pub client: Client,
+    pub client: Arc<Client>,
     pub sql: Statements,
-    /// The first kept date of each tenant.
-    pub horizons: Horizons,
+    /// Where each tenant stands among its days.
+    pub calendar: Calendar,
+    /// Days before today that belong to a customer's window.
+    window_days: u64,
+    cache: Cache,
     /// Where the stored position stands.
     position: Lsn,
     /// A source transaction larger than a batch is being written.
@@ -46,10 +57,6 @@ const SESSION: &str = "SET synchronous_commit = off; SET enable_seqscan = off; S
     SET jit = off; SET plan_cache_mode = force_generic_plan; SET max_parallel_workers_per_gather = 0; \
     SET TimeZone = 'UTC'; SET idle_in_transaction_session_timeout = 0; SET statement_timeout = 0";
 
-/// For statements over a whole tenant, which the session's own settings would slow down by far.
-const BULK: &str = "SET LOCAL enable_seqscan = on; SET LOCAL enable_mergejoin = on; SET LOCAL plan_cache_mode = auto; \
-    SET LOCAL work_mem = '64MB'";
-
 /// The advisory lock of the writer of one state schema: its hash, in a class of our own.
 const LOCK: &str = "SELECT pg_try_advisory_lock(1953066092, hashtext($1))";
 
@@ -69,9 +76,38 @@ impl Writer {
     }
 
     /// A writer over a session that holds the lock. `position` is the stored one.
-    pub async fn new(client: Client, sql: Statements, position: Lsn, horizons: Horizons) -> Result<Writer, ApplyError> {
+    ///
+    /// # Errors
+    /// As [`Writer::apply`].
+    pub async fn new(
+        client: Client,
+        sql: Statements,
+        position: Lsn,
+        calendar: Calendar,
+        window_days: u32,
+    ) -> Result<Writer, ApplyError> {
         client.batch_execute(SESSION).await?;
-        Ok(Writer { client, sql, horizons, position, open: false })
+        let (client, cache, window_days) = (Arc::new(client), Cache::default(), u64::from(window_days));
+        let mut writer = Writer { client, sql, calendar, window_days, cache, position, open: false };
+        writer.look_for_headless().await?;
+        Ok(writer)
+    }
+
+    /// Somebody else wrote the tenant's facts: a copy, a repair.
+    ///
+    /// # Errors
+    /// As [`Writer::apply`].
+    pub async fn facts_changed(&mut self, tenant: TenantId) -> Result<(), ApplyError> {
+        self.cache.forget(tenant);
+        self.look_for_headless().await
+    }
+
+    async fn look_for_headless(&mut self) -> Result<(), ApplyError> {
+        let limit = i64::try_from(cache::HEADLESS).unwrap_or(i64::MAX);
+        let rows = self.client.query(self.sql.text("load_headless"), &[&limit]).await?;
+        let keys = rows.iter().map(|row| Ok((TenantId(row.try_get(0)?), row.try_get(1)?)));
+        self.cache.set_headless(keys.collect::<Result<Vec<Key>, tokio_postgres::Error>>()?);
+        Ok(())
     }
 
     pub fn position(&self) -> Lsn {
@@ -87,6 +123,7 @@ impl Writer {
         let result = self.try_apply(batch).await;
         if result.is_err() {
             self.open = false;
+            self.cache.clear();
             let _ = self.client.batch_execute("ROLLBACK").await;
         }
         result
@@ -94,64 +131,88 @@ impl Writer {
 
     async fn try_apply(&mut self, batch: Batch) -> Result<Applied, ApplyError> {
         let started = Moment::now();
+        let is_change = |step: &&Step| matches!(step, Step::Change(..));
+        let changes = batch.steps.iter().filter(is_change).count();
+        let transactions = batch.steps.len() - changes;
+        let mut calls = Vec::new();
         if !self.open {
-            self.client.batch_execute("BEGIN").await?;
-            self.open = true;
+            calls.push(("begin", Vec::new()));
         }
-        let (mut changes, mut transactions) = (0, 0);
-        if !batch.steps.is_empty() {
-            let mut needs = Needs::default();
-            let mut fresh = !batch.continued;
-            for step in &batch.steps {
-                match step {
-                    Step::Change(tenant, change) => {
-                        changes += 1;
-                        needs.add(*tenant, change, fresh);
-                    }
-                    Step::Commit => {
-                        transactions += 1;
-                        fresh = true;
-                    }
-                }
+        if changes > 0 {
+            let set = self.fold(batch.steps).await?;
+            let refused = |(tenant, e)| ApplyError::Refused(tenant, e);
+            let deltas = Deltas::of(&set, &self.calendar).map_err(refused)?;
+            calls.extend(write::calls(&set, &deltas, &self.calendar, self.window_days)?);
+            self.cache.take_in(set);
+        }
+        if let Some(end) = &batch.end {
+            let position: [Box<dyn ToSql + Sync + Send>; 3] =
+                [Box::new(self.position), Box::new(end.lsn), Box::new(end.committed_at)];
+            calls.push(("move_position", position.into()));
+            calls.push(("commit", Vec::new()));
+            calls.push(("end_of_wal", Vec::new()));
+        }
+        let names: Vec<&'static str> = calls.iter().map(|(name, _)| *name).collect();
+        self.sql.prepare(&self.client, &names).await?;
+        let sent = self.send(calls).await;
+        self.open = batch.end.is_none();
+        let answers = answered(sent, self.position).await?;
+        let (mut position, mut committed, mut committed_at) = (self.position, None, None);
+        if let Some(end) = batch.end {
+            let wal = answers.last().and_then(|rows| rows.first()).map(|row| row.try_get(0)).transpose()?;
+            (position, committed) = (end.lsn, wal);
+            committed_at = end.committed_at.filter(|_| transactions > 0);
+            self.position = position;
+        }
+        Ok(Applied { position, committed, changes, transactions, committed_at, took: started.elapsed() })
+    }
+
+    /// The facts that the steps touch, before and after them.
+    async fn fold(&mut self, steps: Vec<Step>) -> Result<WorkingSet, ApplyError> {
+        let mut needs = Needs::default();
+        for step in &steps {
+            if let Step::Change(tenant, change) = step {
+                needs.add(*tenant, change, |key| self.cache.may_be_headless(key));
             }
-            let mut set = load::working_set(&self.client, &self.sql, &mut needs).await?;
-            for step in batch.steps {
-                match step {
-                    Step::Change(tenant, change) => set.apply(tenant, change),
-                    Step::Commit => set.commit(),
-                }
+        }
+        let mut set = load::working_set(&self.client, &mut self.sql, &mut self.cache, &mut needs).await?;
+        for step in steps {
+            match step {
+                Step::Change(tenant, change) => set.apply(tenant, change),
+                Step::Commit => set.commit(),
             }
-            set.commit();
-            let deltas = Deltas::of(&set, &self.horizons).map_err(|(tenant, e)| ApplyError::Refused(tenant, e))?;
-            write::batch(&self.client, &mut self.sql, &set, deltas, &self.horizons).await?;
         }
-        let Some(end) = batch.end else {
-            let (position, took) = (self.position, started.elapsed());
-            return Ok(Applied { position, committed: None, changes, transactions, committed_at: None, took });
-        };
-        self.sql.prepare(&self.client, &["move_position"]).await?;
-        let moved =
-            self.sql.query(&self.client, "move_position", &[&self.position, &end.lsn, &end.committed_at]).await?;
-        if moved.is_empty() {
-            return Err(ApplyError::Taken { expected: self.position });
+        set.commit();
+        Ok(set)
+    }
+
+    /// Sends the calls in order, without waiting for answers. All of them are prepared.
+    async fn send(&self, calls: Vec<Call>) -> Sent {
+        let pending = calls.into_iter().map(|(name, params)| -> Answer {
+            let (client, statement) = (Arc::clone(&self.client), self.sql.statement(name));
+            Box::pin(async move {
+                let params: Vec<&(dyn ToSql + Sync)> =
+                    params.iter().map(|p| p.as_ref() as &(dyn ToSql + Sync)).collect();
+                match statement {
+                    Ok(statement) => client.query(&statement, &params).await,
+                    Err(text) => client.query(text.as_str(), &params).await,
+                }
+            })
+        });
+        let mut sent = join_all(pending);
+        // The first look at each sends it.
+        match poll!(&mut sent) {
+            std::task::Poll::Ready(answers) => Sent::Answered(answers),
+            std::task::Poll::Pending => Sent::Waiting(sent),
         }
-        self.client.batch_execute("COMMIT").await?;
-        self.open = false;
-        self.position = end.lsn;
-        let row = self.client.query_one("SELECT pg_current_wal_insert_lsn()", &[]).await?;
-        let committed_at = end.committed_at.filter(|_| transactions > 0);
-        let (position, committed, took) = (end.lsn, Some(row.try_get(0)?), started.elapsed());
-        Ok(Applied { position, committed, changes, transactions, committed_at, took })
     }
 
     /// A transaction for statements over many rows of a tenant.
     ///
     /// # Errors
     /// What the server says.
-    pub async fn bulk(&mut self) -> Result<(Transaction<'_>, &Statements), tokio_postgres::Error> {
-        let transaction = self.client.transaction().await?;
-        transaction.batch_execute(BULK).await?;
-        Ok((transaction, &self.sql))
+    pub async fn bulk(&mut self) -> Result<(Bulk<'_>, &Statements), tokio_postgres::Error> {
+        Ok((Bulk::begin(&self.client).await?, &self.sql))
     }
 
     /// A source transaction larger than a batch is half written.
@@ -164,7 +225,7 @@ impl Writer {
     /// # Errors
     /// As [`Writer::apply`].
     pub async fn move_to(&mut self, lsn: Lsn) -> Result<Applied, ApplyError> {
-        self.apply(Batch { steps: Vec::new(), continued: false, end: Some(End { lsn, committed_at: None }) }).await
+        self.apply(Batch { steps: Vec::new(), end: Some(End { lsn, committed_at: None }) }).await
     }
 
     /// All sums and report rows of a tenant, from its base facts, from scratch. Comes back: how many report rows differed.
@@ -174,9 +235,9 @@ impl Writer {
     pub async fn rebuild(&mut self, id: TenantId) -> Result<i64, ApplyError> {
         let (transaction, sql) = self.bulk().await?;
         transaction.execute(sql.text("clear_sums"), &[&id.0]).await?;
-        super::copy::dimensions(&transaction, sql, id.0).await?;
-        super::copy::sums(&transaction, sql, id.0).await?;
-        let changed = super::copy::show(&transaction, sql, id.0, BusinessDay::MIN, BusinessDay::MAX).await?;
+        super::copy::dimensions(&*transaction, sql, id.0).await?;
+        super::copy::sums(&*transaction, sql, id.0).await?;
+        let changed = super::copy::show(&*transaction, sql, id.0, BusinessDay::MIN, BusinessDay::MAX).await?;
         transaction.commit().await?;
         Ok(changed)
     }
@@ -193,4 +254,32 @@ impl Writer {
         self.client.batch_execute("COMMIT").await?;
         Ok(self.client.query_one("SELECT pg_current_wal_flush_lsn()", &[]).await?.try_get(0)?)
     }
+}
+
+/// What one call came to.
+type Answer = BoxFuture<'static, Result<Vec<Row>, tokio_postgres::Error>>;
+
+/// Calls on their way to the server, or answered already.
+enum Sent {
+    Waiting(JoinAll<Answer>),
+    Answered(Vec<Result<Vec<Row>, tokio_postgres::Error>>),
+}
+
+/// The SQLSTATE of `{state}.taken`.
+const TAKEN: &str = "TS001";
+
+/// The answers of all calls. `position`: where the stored one was taken to stand.
+///
+/// # Errors
+/// The first; those after it only say that the transaction has failed already.
+async fn answered(sent: Sent, position: Lsn) -> Result<Vec<Vec<Row>>, ApplyError> {
+    let answers = match sent {
+        Sent::Waiting(waiting) => waiting.await,
+        Sent::Answered(answers) => answers,
+    };
+    let taken = |e: &tokio_postgres::Error| e.code().is_some_and(|code| code.code() == TAKEN);
+    answers.into_iter().collect::<Result<Vec<_>, _>>().map_err(|e| match taken(&e) {
+        true => ApplyError::Taken { expected: position },
+        false => ApplyError::Database(e),
+    })
 }

@@ -74,8 +74,6 @@ pub struct Assembler {
     position: Lsn,
     steps: Vec<Step>,
     transaction: Option<Transaction>,
-    /// The first of `steps` continues a transaction of which a part was handed out already.
-    continued: bool,
     /// End of the last whole transaction in `steps`.
     end: Option<End>,
     /// When the oldest change in `steps` arrived.
@@ -102,7 +100,6 @@ impl Assembler {
             position,
             steps: Vec::new(),
             transaction: None,
-            continued: false,
             end: None,
             since: None,
             limit: None,
@@ -118,7 +115,6 @@ impl Assembler {
         self.routes.clear();
         self.steps.clear();
         self.transaction = None;
-        self.continued = false;
         self.end = None;
         self.since = None;
         self.kept_back = None;
@@ -329,7 +325,7 @@ impl Assembler {
             }
             self.since = self.since.filter(|_| !self.steps.is_empty());
             self.position = self.position.max(end.lsn);
-            return Some(Batch { steps, continued: std::mem::take(&mut self.continued), end: Some(end) });
+            return Some(Batch { steps, end: Some(end) });
         }
         if !self.is_full() {
             return None;
@@ -337,8 +333,7 @@ impl Assembler {
         let transaction = self.transaction.as_mut()?;
         (transaction.start, transaction.begun) = (0, true);
         self.since = None;
-        let steps = std::mem::take(&mut self.steps);
-        Some(Batch { steps, continued: std::mem::replace(&mut self.continued, true), end: None })
+        Some(Batch { steps: std::mem::take(&mut self.steps), end: None })
     }
 
     /// End of what was handed out; the position at the start where nothing was yet.

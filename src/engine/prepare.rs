@@ -192,11 +192,14 @@ pub async fn prepare(
     unpublished(config, &target, &sql, &discovery.stores, &published.added).await?;
     let copied = copy_new(config, &mut target, &sql, &discovery.stores, clock, progress).await?;
     let stores = load_stores(config, &target, &sql, &discovery.stores).await?;
-    let writer = Writer::new(target, sql, position, stores.horizons()).await?;
+    let mut writer = Writer::new(target, sql, position, stores.calendar(), config.rfm.window_days).await?;
     if rescored {
         for store in stores.iter().filter(|s| s.live && !copied.contains(&s.name)) {
             tracing::info!(store = %store.name, "customer rows follow the new rfm settings");
-            writer.client.query_one(writer.sql.text("show_all_customer_analytics"), &[&store.id.0]).await?;
+            let (transaction, sql) = writer.bulk().await?;
+            transaction.execute(sql.text("recount_windows"), &[&store.id.0]).await?;
+            transaction.query_one(sql.text("show_all_customer_analytics"), &[&store.id.0]).await?;
+            transaction.commit().await?;
         }
     }
     Ok(Prepared { writer, stored, source, stores, discovered: discovery.stores })

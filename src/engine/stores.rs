@@ -7,7 +7,7 @@ use chrono_tz::Tz;
 use crate::config::TableKind;
 use crate::domain::{BusinessDay, TenantId};
 use crate::lsn::Lsn;
-use crate::reports::Horizons;
+use crate::reports::{Calendar, LocalDays};
 
 /// One live store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,7 +72,8 @@ impl Stores {
         }
     }
 
-    pub fn horizons(&self) -> Horizons {
-        self.by_id.values().map(|store| (store.id, store.horizon)).collect()
+    pub fn calendar(&self) -> Calendar {
+        let days = |store: &Store| LocalDays { horizon: store.horizon, today: store.today };
+        self.by_id.values().map(|store| (store.id, days(store))).collect()
     }
 }

@@ -139,7 +139,10 @@ impl WorkingSet {
         let item = Item { id, product: row.product, quantity: row.quantity, price: row.price, total: row.total, cost };
         match at.and_then(|at| items.get_mut(at)) {
             Some(place) => *place = item,
-            None => items.push(item),
+            None => {
+                items.push(item);
+                self.new_items.push(((tenant, id), row.sale));
+            }
         }
     }
 
@@ -162,7 +165,11 @@ impl WorkingSet {
         let payments = &mut self.touch(tenant, row.sale).payments;
         match payments.iter_mut().find(|p| p.id == id) {
             Some(place) => *place = row.into_payment(id, Some(place.kind)),
-            None => payments.push(row.into_payment(id, old.map(|p| p.kind))),
+            None => {
+                let sale = row.sale;
+                payments.push(row.into_payment(id, old.map(|p| p.kind)));
+                self.new_payments.push(((tenant, id), sale));
+            }
         }
     }
 
@@ -184,7 +191,11 @@ impl WorkingSet {
                 None => return,
             },
         };
-        let block = self.movements.entry((tenant, MovementBlock::of(id))).or_default().after.get_or_insert_default();
+        let key = (tenant, MovementBlock::of(id));
+        let block = match self.movements.get_mut(&key) {
+            Some(entry) => entry.after.get_or_insert_default(),
+            None => self.new_movements.entry(key).or_default(),
+        };
         block.entries.push(Movement { id, product: row.product, quantity });
     }
 

@@ -1,7 +1,6 @@
 //! The entities a batch touches, as they were before it and as they are after it so far.
 
 use std::collections::{HashMap, HashSet};
-use std::hash::Hash;
 
 use super::change::{Change, RowOp};
 use super::entity::{CreditPayment, Customer, MovementBlock, Pricing, Product, Sale, Session, StockLimits, StockShare};
@@ -51,6 +50,11 @@ pub struct WorkingSet {
     pub sale_of_payment: HashMap<Key, i64>,
     /// The pricing rows of a product: the one with the highest id is valid.
     pub pricing_of: HashMap<Key, Vec<i64>>,
+    /// Ledger entries of blocks that were not loaded, since nothing but new entries is known of them.
+    pub new_movements: HashMap<Key, MovementBlock>,
+    /// Items and payments that came into a sale: (child, sale).
+    pub new_items: Vec<(Key, i64)>,
+    pub new_payments: Vec<(Key, i64)>,
     /// Sales touched by the source transaction being folded: looked at when it commits.
     pub(super) touched: HashSet<Key>,
 }
@@ -93,12 +97,19 @@ pub fn load<T: Clone>(entries: &mut Entries<T>, key: Key, stored: T) {
 }
 
 /// The stored facts a list of changes must see before it can be folded.
+///
+/// A row that these changes insert is not stored: the key of a table is unique at every moment, so whatever bore its id
+/// before is gone, and what removed it names the id as well.
 #[derive(Debug, Default)]
 pub struct Needs {
     pub sales: HashSet<Key>,
-    /// Items and payments whose sale is not known from the change itself.
+    /// Items and payments to be found wherever they are.
     pub items: HashSet<Key>,
     pub payments: HashSet<Key>,
+    /// Items and payments that most probably are in the sale that their row names: to be looked for elsewhere only where
+    /// they are not.
+    pub updated_items: HashSet<Key>,
+    pub updated_payments: HashSet<Key>,
     pub movement_blocks: HashSet<Key>,
     pub batches: HashSet<Key>,
     pub reservations: HashSet<Key>,
@@ -108,41 +119,39 @@ pub struct Needs {
     pub stock_limits: HashSet<Key>,
     /// Products whose pricing rows are needed.
     pub priced_products: HashSet<Key>,
-    /// Rows inserted by these very changes: nothing is stored of them.
+    fresh_sales: HashSet<Key>,
     fresh_items: HashSet<Key>,
     fresh_payments: HashSet<Key>,
     fresh_others: HashSet<(u8, Key)>,
 }
 
 impl Needs {
-    /// Notes what one change needs; call in the order of the changes. `fresh` is false where rows of the same source
-    /// transaction may have been stored already (a transaction larger than a batch): then an insert proves nothing.
-    pub fn add(&mut self, tenant: TenantId, change: &Change, fresh: bool) {
+    /// Notes what one change needs; call in the order of the changes. `headless`: a sale may be stored without its header,
+    /// because its items or payments came first.
+    pub fn add(&mut self, tenant: TenantId, change: &Change, headless: impl Fn(Key) -> bool) {
         let key = |id: i64| (tenant, id);
         match change {
-            // Also where it is inserted: its children may have come before it.
-            Change::Sale(op) => each_id(op, |id| {
-                self.sales.insert(key(id));
-            }),
+            Change::Sale(op) => {
+                if op.is_insert() && !headless(key(op.id())) {
+                    self.fresh_sales.insert(key(op.id()));
+                }
+                each_id(op, |id| want(&mut self.sales, &self.fresh_sales, key(id)));
+            }
             Change::Item(op) => {
                 if let RowOp::Insert(_, row) | RowOp::Update { row, .. } = op {
-                    self.sales.insert(key(row.sale));
+                    want(&mut self.sales, &self.fresh_sales, key(row.sale));
                     self.priced_products.insert(key(row.product));
                 }
-                if fresh && op.is_insert() {
-                    self.fresh_items.insert(key(op.id()));
-                }
-                each_id(op, |id| want(&mut self.items, &self.fresh_items, key(id)));
+                child(op, key, &mut self.fresh_items, &mut self.items, &mut self.updated_items);
             }
             Change::Payment(op) => {
                 if let RowOp::Insert(_, row) | RowOp::Update { row, .. } = op {
-                    self.sales.insert(key(row.sale));
+                    want(&mut self.sales, &self.fresh_sales, key(row.sale));
                 }
-                if fresh && op.is_insert() {
-                    self.fresh_payments.insert(key(op.id()));
-                }
-                each_id(op, |id| want(&mut self.payments, &self.fresh_payments, key(id)));
+                child(op, key, &mut self.fresh_payments, &mut self.payments, &mut self.updated_payments);
             }
+            // New entries are added to what their block holds, whatever that is.
+            Change::Movement(op) if op.is_insert() => {}
             Change::Movement(op) => each_id(op, |id| {
                 self.movement_blocks.insert(key(MovementBlock::of(id)));
             }),
@@ -150,27 +159,60 @@ impl Needs {
                 if let RowOp::Insert(_, row) | RowOp::Update { row, .. } = op {
                     self.priced_products.insert(key(row.product));
                 }
-                each_id(op, |id| {
-                    want_kind(0, &mut self.pricing, &mut self.fresh_others, key(id), fresh && op.is_insert())
-                });
+                self.other(0, |needs| &mut needs.pricing, op, key);
             }
-            Change::Batch(op) => each_id(op, |id| {
-                want_kind(1, &mut self.batches, &mut self.fresh_others, key(id), fresh && op.is_insert())
-            }),
-            Change::Reservation(op) => each_id(op, |id| {
-                want_kind(2, &mut self.reservations, &mut self.fresh_others, key(id), fresh && op.is_insert())
-            }),
-            Change::Transaction(op) => each_id(op, |id| {
-                want_kind(3, &mut self.credit_payments, &mut self.fresh_others, key(id), fresh && op.is_insert())
-            }),
-            Change::Session(op) => each_id(op, |id| {
-                want_kind(4, &mut self.sessions, &mut self.fresh_others, key(id), fresh && op.is_insert())
-            }),
-            Change::StockLimits(op) => each_id(op, |id| {
-                want_kind(5, &mut self.stock_limits, &mut self.fresh_others, key(id), fresh && op.is_insert())
-            }),
+            Change::Batch(op) => self.other(1, |needs| &mut needs.batches, op, key),
+            Change::Reservation(op) => self.other(2, |needs| &mut needs.reservations, op, key),
+            Change::Transaction(op) => self.other(3, |needs| &mut needs.credit_payments, op, key),
+            Change::Session(op) => self.other(4, |needs| &mut needs.sessions, op, key),
+            Change::StockLimits(op) => self.other(5, |needs| &mut needs.stock_limits, op, key),
             Change::Product(_) | Change::Customer(_) => {}
         }
+    }
+
+    /// Items and payments that have to be found wherever they are, once the sales in `set` are known: none of them holds them.
+    pub fn elsewhere(&self, set: &WorkingSet) -> (HashSet<Key>, HashSet<Key>) {
+        let missing = |wanted: &HashSet<Key>, updated: &HashSet<Key>, known: &HashMap<Key, i64>| {
+            wanted.iter().chain(updated).filter(|key| !known.contains_key(key)).copied().collect()
+        };
+        (
+            missing(&self.items, &self.updated_items, &set.sale_of_item),
+            missing(&self.payments, &self.updated_payments, &set.sale_of_payment),
+        )
+    }
+
+    fn other<R>(
+        &mut self,
+        kind: u8,
+        wanted: impl Fn(&mut Needs) -> &mut HashSet<Key>,
+        op: &RowOp<R>,
+        key: impl Fn(i64) -> Key,
+    ) {
+        if op.is_insert() {
+            self.fresh_others.insert((kind, key(op.id())));
+        }
+        each_id(op, |id| {
+            if !self.fresh_others.contains(&(kind, key(id))) {
+                wanted(self).insert(key(id));
+            }
+        });
+    }
+}
+
+/// An item or a payment.
+fn child<R>(
+    op: &RowOp<R>,
+    key: impl Fn(i64) -> Key,
+    fresh: &mut HashSet<Key>,
+    wanted: &mut HashSet<Key>,
+    updated: &mut HashSet<Key>,
+) {
+    match op {
+        RowOp::Insert(id, _) => {
+            fresh.insert(key(*id));
+        }
+        RowOp::Update { old_id: None, id, .. } => want(updated, fresh, key(*id)),
+        RowOp::Update { .. } | RowOp::Delete(_) => each_id(op, |id| want(wanted, fresh, key(id))),
     }
 }
 
@@ -181,17 +223,8 @@ fn each_id<R>(op: &RowOp<R>, mut f: impl FnMut(i64)) {
     f(op.id());
 }
 
-fn want<K: Hash + Eq>(wanted: &mut HashSet<K>, fresh: &HashSet<K>, key: K) {
+fn want(wanted: &mut HashSet<Key>, fresh: &HashSet<Key>, key: Key) {
     if !fresh.contains(&key) {
-        wanted.insert(key);
-    }
-}
-
-fn want_kind(kind: u8, wanted: &mut HashSet<Key>, fresh: &mut HashSet<(u8, Key)>, key: Key, is_fresh: bool) {
-    if is_fresh {
-        fresh.insert((kind, key));
-    }
-    if !fresh.contains(&(kind, key)) {
         wanted.insert(key);
     }
 }

@@ -1,6 +1,6 @@
 //! daily_sales_report: what a sale and a cashier session add to their day.
 
-use super::deltas::{Deltas, Horizons, Side, put};
+use super::deltas::{Calendar, Deltas, Side, put};
 use crate::domain::{BusinessDay, TenantId};
 use crate::facts::WorkingSet;
 use crate::facts::entity::{PaymentKind, Sale};
@@ -41,9 +41,9 @@ pub(super) fn sale(
     Ok(())
 }
 
-pub(super) fn sessions(deltas: &mut Deltas, set: &WorkingSet, horizons: &Horizons) {
+pub(super) fn sessions(deltas: &mut Deltas, set: &WorkingSet, calendar: &Calendar) {
     for ((tenant, _), entry) in set.sessions.iter().filter(|(_, entry)| entry.changed()) {
-        let horizon = horizons.get(tenant).copied().unwrap_or(BusinessDay::MIN);
+        let horizon = calendar.get(tenant).copied().unwrap_or_default().horizon;
         for (side, session) in [(Side::Before, &entry.before), (Side::After, &entry.after)] {
             let Some(session) = session else { continue };
             if let Some(day) = session.opened_day.filter(|day| *day >= horizon) {

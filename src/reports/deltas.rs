@@ -8,8 +8,22 @@ use crate::facts::WorkingSet;
 use crate::facts::entity::Sale;
 use crate::facts::exact::{Inexact, add, multiply};
 
-/// The first kept date of each tenant: nothing is dated before it.
-pub type Horizons = HashMap<TenantId, BusinessDay>;
+/// Where a tenant stands among its local days.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LocalDays {
+    /// The first kept date: nothing is dated before it.
+    pub horizon: BusinessDay,
+    /// The day that its live rows carry.
+    pub today: BusinessDay,
+}
+
+impl Default for LocalDays {
+    fn default() -> LocalDays {
+        LocalDays { horizon: BusinessDay::MIN, today: BusinessDay::MIN }
+    }
+}
+
+pub type Calendar = HashMap<TenantId, LocalDays>;
 
 /// Whether a contribution is put in or taken out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,10 +59,6 @@ pub struct DailyDelta {
     pub credit: Money,
     pub other: Money,
     pub quantity: Quantity,
-    /// Distinct products, customers and first-time customers: known once the sums behind them are written.
-    pub products: i64,
-    pub customers: i64,
-    pub new_customers: i64,
     pub refunds: i64,
     pub refund_total: Money,
     pub opened: i64,
@@ -96,7 +106,8 @@ pub struct Deltas {
     pub customer_day: HashMap<(TenantId, i64, BusinessDay), CustomerDayDelta>,
     pub customer_total: HashMap<(TenantId, i64), CustomerTotalDelta>,
     pub stock: HashMap<(TenantId, i64), StockDelta>,
-    /// Rows to look at again though none of their sums may have moved (a price, a limit, the order of credit).
+    /// Customers whose credit or payments were touched, and products with a price, a limit or an attribute that was, though
+    /// none of their sums may have moved.
     pub customers: HashSet<(TenantId, i64)>,
     pub products: HashSet<(TenantId, i64)>,
 }
@@ -106,10 +117,10 @@ impl Deltas {
     ///
     /// # Errors
     /// The tenant whose figures cannot be held exactly.
-    pub fn of(set: &WorkingSet, horizons: &Horizons) -> Result<Deltas, (TenantId, Inexact)> {
+    pub fn of(set: &WorkingSet, calendar: &Calendar) -> Result<Deltas, (TenantId, Inexact)> {
         let mut deltas = Deltas::default();
         for ((tenant, _), entry) in set.sales.iter().filter(|(_, entry)| entry.changed()) {
-            let horizon = horizons.get(tenant).copied().unwrap_or(BusinessDay::MIN);
+            let horizon = calendar.get(tenant).copied().unwrap_or_default().horizon;
             for (side, sale) in [(Side::Before, &entry.before), (Side::After, &entry.after)] {
                 if let Some(sale) = sale {
                     deltas.sale(*tenant, horizon, side, sale).map_err(|e| (*tenant, e))?;
@@ -118,7 +129,7 @@ impl Deltas {
         }
         inventory::stock(&mut deltas, set)?;
         customer_analytics::payments(&mut deltas, set)?;
-        daily_sales::sessions(&mut deltas, set, horizons);
+        daily_sales::sessions(&mut deltas, set, calendar);
         deltas.consolidate();
         Ok(deltas)
     }
@@ -129,17 +140,13 @@ impl Deltas {
         customer_analytics::sale(self, tenant, side, sale)
     }
 
-    /// Drops what came to nothing. What was touched stays touched where a sum behind it moved.
+    /// Drops what came to nothing.
     fn consolidate(&mut self) {
         self.daily.retain(|_, delta| *delta != DailyDelta::default());
         self.product_day.retain(|_, delta| *delta != ProductDelta::default());
         self.customer_day.retain(|_, delta| *delta != CustomerDayDelta::default());
         self.customer_total.retain(|_, delta| *delta != CustomerTotalDelta::default());
         self.stock.retain(|_, delta| *delta != StockDelta::default());
-        self.customers.extend(self.customer_day.keys().map(|(tenant, customer, _)| (*tenant, *customer)));
-        self.customers.extend(self.customer_total.keys());
-        self.products.extend(self.product_day.keys().map(|(tenant, product, _)| (*tenant, *product)));
-        self.products.extend(self.stock.keys());
     }
 }
 

@@ -14,6 +14,12 @@ pub(super) fn stock(deltas: &mut Deltas, set: &WorkingSet) -> Result<(), (Tenant
             }
         }
     }
+    for ((tenant, _), block) in &set.new_movements {
+        for movement in &block.entries {
+            let delta = deltas.stock.entry((*tenant, movement.product)).or_default();
+            put(&mut delta.on_hand, Side::After, movement.quantity).map_err(|e| (*tenant, e))?;
+        }
+    }
     for (entries, reserved) in [(&set.batches, false), (&set.reservations, true)] {
         for ((tenant, _), entry) in entries.iter().filter(|(_, entry)| entry.changed()) {
             for (side, share) in [(Side::Before, &entry.before), (Side::After, &entry.after)] {

@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use rust_decimal::Decimal;
 
 use super::deltas::{CustomerDayDelta, CustomerTotalDelta, DailyDelta, ProductDelta, StockDelta};
-use super::{Deltas, Horizons};
+use super::{Calendar, Deltas, LocalDays};
 use crate::domain::{BusinessDay, TenantId};
 use crate::facts::change::{ItemRow, MovementRow, PaymentRow, SaleRow, Sign, TransactionRow};
 use crate::facts::entity::{CreditPayment, MovementBlock, PaymentKind, Pricing, Sale, SaleStatus, Session, StockShare};
@@ -233,16 +233,12 @@ impl Stored {
     /// Just what the batch says it needs, as apply/load.rs does.
     fn load(&self, needs: &mut Needs) -> WorkingSet {
         let mut set = WorkingSet::default();
-        for (id, sale) in &self.sales {
-            let wanted = needs.sales.contains(&(T, *id))
-                || sale.items.iter().any(|item| needs.items.contains(&(T, item.id)))
-                || sale.payments.iter().any(|payment| needs.payments.contains(&(T, payment.id)));
-            if wanted {
-                let unfrozen = sale.items.iter().filter(|item| item.cost.is_none());
-                needs.priced_products.extend(unfrozen.map(|item| (T, item.product)));
-                set.load_sale(T, *id, sale.clone());
-            }
-        }
+        self.load_sales(&mut set, needs, |needs, id, _| needs.sales.contains(&(T, id)));
+        let (items, payments) = needs.elsewhere(&set);
+        self.load_sales(&mut set, needs, |_, _, sale| {
+            sale.items.iter().any(|item| items.contains(&(T, item.id)))
+                || sale.payments.iter().any(|payment| payments.contains(&(T, payment.id)))
+        });
         fetch(&self.movements, &needs.movement_blocks, &mut set.movements);
         fetch(&self.batches, &needs.batches, &mut set.batches);
         fetch(&self.credit_payments, &needs.credit_payments, &mut set.credit_payments);
@@ -252,12 +248,28 @@ impl Stored {
                 set.load_pricing(T, *id, pricing.clone());
             }
         }
+        for block in &needs.movement_blocks {
+            set.movements.entry(*block).or_default();
+        }
         set
+    }
+
+    fn load_sales(&self, set: &mut WorkingSet, needs: &mut Needs, wanted: impl Fn(&Needs, i64, &Sale) -> bool) {
+        for (id, sale) in &self.sales {
+            if wanted(needs, *id, sale) {
+                let unfrozen = sale.items.iter().filter(|item| item.cost.is_none());
+                needs.priced_products.extend(unfrozen.map(|item| (T, item.product)));
+                set.load_sale(T, *id, sale.clone());
+            }
+        }
     }
 
     fn write(&mut self, set: &WorkingSet) {
         keep(&mut self.sales, &set.sales);
         keep(&mut self.movements, &set.movements);
+        for ((_, block), new) in &set.new_movements {
+            self.movements.entry(*block).or_default().entries.extend(new.entries.iter().cloned());
+        }
         keep(&mut self.batches, &set.batches);
         keep(&mut self.credit_payments, &set.credit_payments);
         keep(&mut self.sessions, &set.sessions);
@@ -319,7 +331,7 @@ fn differences_add_up_to_what_the_rows_say() {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let (mut plain, mut stored, mut sums) = (Plain::default(), Stored::default(), Deltas::default());
         let horizon = day(1);
-        let horizons = Horizons::from([(T, horizon)]);
+        let calendar = Calendar::from([(T, LocalDays { horizon, today: day(4) })]);
         for _ in 0..rng.random_range(1..6) {
             let transactions: Vec<Vec<Change>> = (0..rng.random_range(1..4))
                 .map(|_| {
@@ -330,7 +342,8 @@ fn differences_add_up_to_what_the_rows_say() {
                 .collect();
             let mut needs = Needs::default();
             for change in transactions.iter().flatten() {
-                needs.add(T, change, true);
+                let headless = |(_, id): (TenantId, i64)| stored.sales.get(&id).is_some_and(|s| s.header.is_none());
+                needs.add(T, change, headless);
             }
             let mut set = stored.load(&mut needs);
             for changes in transactions {
@@ -339,7 +352,7 @@ fn differences_add_up_to_what_the_rows_say() {
                 }
                 set.commit();
             }
-            let deltas = Deltas::of(&set, &horizons).unwrap();
+            let deltas = Deltas::of(&set, &calendar).unwrap();
             stored.write(&set);
             add(&mut sums, deltas);
         }

@@ -95,7 +95,10 @@ async fn falsify(client: &Client) -> (String, String) {
     let query = "WITH d AS (SELECT max(ctid) c FROM analytics_state.daily WHERE day >= current_date - 300)
                  UPDATE analytics_state.daily p SET total = total + 1, sales = sales + 1 FROM d WHERE p.ctid = d.c RETURNING p.day::text";
     let sum: String = client.query_one(query, &[]).await.unwrap().get(0);
-    let query = "UPDATE analytics_state.stock SET on_hand = on_hand + 1 WHERE ctid = (SELECT min(ctid) FROM analytics_state.stock)";
+    let query = "UPDATE analytics_state.inventory SET on_hand = on_hand + 1, shown = NOT shown WHERE ctid = (SELECT min(ctid) FROM analytics_state.inventory)";
+    client.execute(query, &[]).await.unwrap();
+    let query = "UPDATE analytics_state.customer_total SET window_spent = window_spent + 1, last_day = last_day - 1
+                 WHERE ctid = (SELECT max(ctid) FROM analytics_state.customer_total WHERE sales > 0)";
     client.execute(query, &[]).await.unwrap();
     let query = "UPDATE analytics_state.customer_day SET spent = spent + 1 WHERE ctid = (SELECT min(ctid) FROM analytics_state.customer_day)";
     client.execute(query, &[]).await.unwrap();

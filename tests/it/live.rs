@@ -206,7 +206,7 @@ const FALSIFIED: [(&str, &str); 9] = [
         "UPDATE analytics.product SET name = name || '!' WHERE ctid = (SELECT min(ctid) FROM analytics.product WHERE deleted_at IS NULL)",
         "name",
     ),
-    ("UPDATE analytics_state.stock SET on_hand = on_hand + 1", ""),
+    ("UPDATE analytics_state.inventory SET on_hand = on_hand + 1", ""),
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -84,7 +84,7 @@ async fn drifted_sums_are_found_counted_and_put_right_by_the_job_that_recomputes
         ("product_day", "revenue = revenue + 1", format!("day = {today}")),
         ("daily", "cash = cash - 0.01", format!("day = {today}")),
         ("customer_day", "spent = spent + 5", format!("day < {today}")),
-        ("stock", "on_hand = on_hand + 7", "true".to_string()),
+        ("inventory", "on_hand = on_hand + 7, sold = sold + 1", "true".to_string()),
     ] {
         let sql = format!("UPDATE analytics_state.{table} SET {change} WHERE {}", one(table, &condition));
         assert_eq!(world.client.execute(&sql, &[]).await.unwrap(), 1, "{sql}");
