@@ -52,7 +52,21 @@ tenants_performance AS MATERIALIZED (
     AND r.tenant = t.tenant AND r.product_id = u.product_id AND r.date = u.day
   RETURNING 1
 ), put_performance AS (
-  INSERT INTO {reports}.product_performance AS r (
+  {+performance_rows {rows}}
+  ON CONFLICT (tenant, product_id, date) DO UPDATE SET
+    quantity_sold = excluded.quantity_sold, total_revenue = excluded.total_revenue, sales_count = excluded.sales_count,
+    avg_price = excluded.avg_price, avg_discount = excluded.avg_discount, total_cost = excluded.total_cost,
+    total_profit = excluded.total_profit, profit_margin = excluded.profit_margin, updated_at = now()
+  WHERE (r.quantity_sold, r.total_revenue, r.sales_count, r.avg_price, r.avg_discount, r.total_cost, r.total_profit,
+         r.profit_margin)
+    IS DISTINCT FROM (excluded.quantity_sold, excluded.total_revenue, excluded.sales_count, excluded.avg_price,
+         excluded.avg_discount, excluded.total_cost, excluded.total_profit, excluded.profit_margin)
+  RETURNING 1
+)
+
+-- Its rows alone, for a store that has none yet.
+-- name: performance_rows
+INSERT INTO {reports}.product_performance AS r (
     tenant, product_id, date, quantity_sold, total_revenue, sales_count, avg_price, avg_discount, total_cost, total_profit,
     profit_margin)
   SELECT t.tenant, u.product_id, u.day, round(u.quantity, 3), v.revenue, u.sales, round(u.price_sum / u.lines, 2),
@@ -65,16 +79,6 @@ tenants_performance AS MATERIALIZED (
   FROM {rows} u JOIN tenants_performance t ON t.id = u.tenant_id,
        LATERAL (SELECT round(u.revenue, 2) AS revenue, round(u.cost, 2) AS cost OFFSET 0) v
   WHERE u.lines > 0 AND u.day >= t.horizon
-  ON CONFLICT (tenant, product_id, date) DO UPDATE SET
-    quantity_sold = excluded.quantity_sold, total_revenue = excluded.total_revenue, sales_count = excluded.sales_count,
-    avg_price = excluded.avg_price, avg_discount = excluded.avg_discount, total_cost = excluded.total_cost,
-    total_profit = excluded.total_profit, profit_margin = excluded.profit_margin, updated_at = now()
-  WHERE (r.quantity_sold, r.total_revenue, r.sales_count, r.avg_price, r.avg_discount, r.total_cost, r.total_profit,
-         r.profit_margin)
-    IS DISTINCT FROM (excluded.quantity_sold, excluded.total_revenue, excluded.sales_count, excluded.avg_price,
-         excluded.avg_discount, excluded.total_cost, excluded.total_profit, excluded.profit_margin)
-  RETURNING 1
-)
 
 -- From rows of {state}.customer_total: the live row, whose period_end is the tenant's today.
 -- name: customer_analytics

@@ -80,3 +80,7 @@ WITH u AS (
   RETURNING 1
 ), {+inventory_snapshot u}
 SELECT (SELECT count(*) FROM stray) + (SELECT count(*) FROM gone_inventory) + (SELECT count(*) FROM put_inventory) AS changed
+
+-- Whether product_performance has a row of tenant $1.
+-- name: has_product_performance
+SELECT EXISTS (SELECT FROM {reports}.product_performance r WHERE r.tenant = (SELECT tenant FROM {state}.tenant WHERE id = $1))

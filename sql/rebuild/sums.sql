@@ -6,15 +6,24 @@ WITH a AS (DELETE FROM {state}.daily WHERE tenant_id = $1), b AS (DELETE FROM {s
      e AS (DELETE FROM {state}.child WHERE tenant_id = $1)
 DELETE FROM {state}.inventory WHERE tenant_id = $1
 
+-- In key order, as the rows are read and written by it.
 -- name: build_product_days
 INSERT INTO {state}.product_day (tenant_id, product_id, day, lines, sales, quantity, revenue, price_sum, cost)
-SELECT f.tenant_id, i.product_id, f.day, count(*), count(DISTINCT f.id), sum(i.quantity), sum(i.total), sum(i.price),
-       coalesce(sum(i.quantity * i.cost), 0)
+SELECT f.tenant_id, i.product_id, f.day, count(*),
+       -- Distinct sales: the first line of a product in the sale stands for the sale.
+       count(*) FILTER (WHERE array_position(f.item_products, i.product_id) = i.line),
+       sum(i.quantity), sum(i.total), sum(i.price), coalesce(sum(i.quantity * i.cost), 0)
 FROM {state}.sale f JOIN {state}.tenant t ON t.id = f.tenant_id,
      unnest(f.item_products, f.item_quantities, f.item_prices, f.item_totals, f.item_costs)
-       AS i(product_id, quantity, price, total, cost)
+       WITH ORDINALITY AS i(product_id, quantity, price, total, cost, line)
 WHERE f.tenant_id = $1 AND f.status = 'c' AND f.day >= t.horizon
-GROUP BY 1, 2, 3
+GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+
+-- Where the report has no row of tenant $1 yet; otherwise show_days_of_product_performance.
+-- name: build_product_performance
+WITH tenants_performance AS MATERIALIZED (SELECT t.* FROM {state}.tenant t WHERE t.id = $1),
+u AS (SELECT * FROM {state}.product_day p WHERE p.tenant_id = $1)
+{+performance_rows u}
 
 -- In the order of the days, by which they are found when the day moves on.
 -- name: build_customer_days
@@ -101,7 +110,7 @@ FROM (
   SELECT f.day, count(*) FILTER (WHERE f.status = 'c') AS sales, sum(f.total) FILTER (WHERE f.status = 'c') AS total,
          sum(f.discount) FILTER (WHERE f.status = 'c') AS discount, sum(f.tax) FILTER (WHERE f.status = 'c') AS tax,
          NULL::numeric AS cash, NULL::numeric AS card, NULL::numeric AS credit, NULL::numeric AS other,
-         sum((SELECT sum(q) FROM unnest(f.item_quantities) q)) FILTER (WHERE f.status = 'c') AS quantity,
+         NULL::numeric AS quantity,
          NULL::bigint AS products, NULL::bigint AS customers, NULL::bigint AS new_customers,
          count(*) FILTER (WHERE f.status = 'r') AS refunds, sum(f.total) FILTER (WHERE f.status = 'r') AS refund_total,
          NULL::bigint AS opened, NULL::bigint AS closed
@@ -113,7 +122,7 @@ FROM (
   FROM {state}.sale f, unnest(f.payment_kinds, f.payment_amounts) AS p(kind, amount)
   WHERE f.tenant_id = $1 AND f.status = 'c' AND f.day IS NOT NULL GROUP BY 1
   UNION ALL
-  SELECT day, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, count(*), NULL, NULL, NULL, NULL, NULL, NULL
+  SELECT day, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, sum(quantity), count(*), NULL, NULL, NULL, NULL, NULL, NULL
   FROM {state}.product_day WHERE tenant_id = $1 AND lines > 0 GROUP BY 1
   UNION ALL
   SELECT day, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, count(*), NULL, NULL, NULL, NULL, NULL

@@ -174,7 +174,15 @@ async fn refuse_unusable(target: &Transaction<'_>, sql: &Statements, id: i32, na
 pub async fn build(target: &Transaction<'_>, sql: &Statements, id: i32) -> Result<(), tokio_postgres::Error> {
     dimensions(target, sql, id).await?;
     sums(target, sql, id).await?;
-    show(target, sql, id, BusinessDay::MIN, BusinessDay::MAX).await?;
+    let shown: bool = target.query_one(sql.text("has_product_performance"), &[&id]).await?.try_get(0)?;
+    if shown {
+        show_days(target, sql, "show_days_of_product_performance", id).await?;
+    } else {
+        // By far the most rows: with none to compare with they are written at half the cost.
+        target.execute(sql.text("build_product_performance"), &[&id]).await?;
+    }
+    show_days(target, sql, "show_days_of_daily_sales", id).await?;
+    show_live(target, sql, id).await?;
     Ok(())
 }
 
@@ -202,22 +210,31 @@ pub async fn sums(target: &impl GenericClient, sql: &Statements, id: i32) -> Res
     target.batch_execute(sql.text("analyze")).await
 }
 
-/// Writes every report row of a tenant: daily and product rows of the days given, live customer and today's inventory
-/// rows. Comes back: how many rows changed.
-pub async fn show(
+/// Writes every report row of a tenant anew; comes back: how many rows changed.
+pub async fn show(target: &impl GenericClient, sql: &Statements, id: i32) -> Result<i64, tokio_postgres::Error> {
+    let mut changed = show_live(target, sql, id).await?;
+    for statement in ["show_days_of_daily_sales", "show_days_of_product_performance"] {
+        changed += show_days(target, sql, statement, id).await?;
+    }
+    Ok(changed)
+}
+
+/// Daily or product rows of all days.
+async fn show_days(
     target: &impl GenericClient,
     sql: &Statements,
+    statement: &'static str,
     id: i32,
-    from: BusinessDay,
-    to: BusinessDay,
 ) -> Result<i64, tokio_postgres::Error> {
     // chrono's first and last days are beyond PostgreSQL's.
-    let first = from.max(BusinessDay::from_ymd_opt(-4000, 1, 1).unwrap_or_default());
-    let last = to.min(BusinessDay::from_ymd_opt(200_000, 1, 1).unwrap_or_default());
+    let first = BusinessDay::from_ymd_opt(-4000, 1, 1).unwrap_or_default();
+    let last = BusinessDay::from_ymd_opt(200_000, 1, 1).unwrap_or_default();
+    target.query_one(sql.text(statement), &[&id, &first, &last]).await?.try_get(0)
+}
+
+/// Live customer and today's inventory rows.
+async fn show_live(target: &impl GenericClient, sql: &Statements, id: i32) -> Result<i64, tokio_postgres::Error> {
     let mut changed = 0;
-    for statement in ["show_days_of_daily_sales", "show_days_of_product_performance"] {
-        changed += target.query_one(sql.text(statement), &[&id, &first, &last]).await?.try_get::<_, i64>(0)?;
-    }
     for statement in ["show_all_customer_analytics", "show_all_inventory"] {
         changed += target.query_one(sql.text(statement), &[&id]).await?.try_get::<_, i64>(0)?;
     }

@@ -14,7 +14,7 @@ use super::cache::{self, Cache};
 use super::statements::Statements;
 use super::write::Call;
 use super::{ApplyError, load, write};
-use crate::domain::{BusinessDay, Instant, TenantId};
+use crate::domain::{Instant, TenantId};
 use crate::facts::WorkingSet;
 use crate::facts::working_set::{Key, Needs};
 use crate::lsn::Lsn;
@@ -237,7 +237,7 @@ impl Writer {
         transaction.execute(sql.text("clear_sums"), &[&id.0]).await?;
         super::copy::dimensions(&*transaction, sql, id.0).await?;
         super::copy::sums(&*transaction, sql, id.0).await?;
-        let changed = super::copy::show(&*transaction, sql, id.0, BusinessDay::MIN, BusinessDay::MAX).await?;
+        let changed = super::copy::show(&*transaction, sql, id.0).await?;
         transaction.commit().await?;
         Ok(changed)
     }
