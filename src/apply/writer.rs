@@ -21,7 +21,7 @@ pub struct Writer {
     /// Where the stored position stands.
     position: Lsn,
     /// A source transaction larger than a batch is being written.
-    open: bool,
+    pub(super) open: bool,
 }
 
 /// What a write came to.
@@ -72,6 +72,11 @@ impl Writer {
     pub async fn new(client: Client, sql: Statements, position: Lsn, horizons: Horizons) -> Result<Writer, ApplyError> {
         client.batch_execute(SESSION).await?;
         Ok(Writer { client, sql, horizons, position, open: false })
+    }
+
+    /// One that writes into the transaction that is open on `client`, and never ends it: every batch it gets has no end.
+    pub async fn within(client: Client, sql: Statements, horizons: Horizons) -> Result<Writer, ApplyError> {
+        Ok(Writer { open: true, ..Writer::new(client, sql, Lsn::ZERO, horizons).await? })
     }
 
     pub fn position(&self) -> Lsn {
@@ -174,9 +179,9 @@ impl Writer {
     pub async fn rebuild(&mut self, id: TenantId) -> Result<i64, ApplyError> {
         let (transaction, sql) = self.bulk().await?;
         transaction.execute(sql.text("clear_sums"), &[&id.0]).await?;
-        super::copy::dimensions(&transaction, sql, id.0).await?;
-        super::copy::sums(&transaction, sql, id.0).await?;
-        let changed = super::copy::show(&transaction, sql, id.0, BusinessDay::MIN, BusinessDay::MAX).await?;
+        super::copy::dimensions(transaction.client(), sql, id.0).await?;
+        super::copy::sums(transaction.client(), sql, id.0).await?;
+        let changed = super::copy::show(transaction.client(), sql, id.0, BusinessDay::MIN, BusinessDay::MAX).await?;
         transaction.commit().await?;
         Ok(changed)
     }

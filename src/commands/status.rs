@@ -240,6 +240,10 @@ pub(super) fn screen(status: &Status) -> String {
             text("time_zone"),
             text("name")
         );
+        // What is wrong with a quarantined one stands below, with what to do.
+        if store["state"] != "quarantined" && !text("message").is_empty() {
+            let _ = writeln!(out, "             {}", text("message"));
+        }
     }
     let failed = status.jobs.iter().filter(|job| job["state"] == "failed").count();
     if !status.jobs.is_empty() {

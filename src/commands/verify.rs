@@ -260,6 +260,9 @@ async fn snapshot(config: &Config) -> Result<ExportedSnapshot, crate::source::So
 /// No daemon runs: this process writes what is missing up to the snapshot's position, and nothing beyond. `None`: a
 /// daemon was quicker.
 async fn alone(config: &Arc<Config>) -> anyhow::Result<Option<Standing>> {
+    // Stores that wait for a copy are copied now: one made after the snapshot would not stand at its position.
+    let (_keep, stop) = tokio::sync::watch::channel(false);
+    crate::engine::run(Arc::clone(config), Mode::Once, Clock::system(), Progress::default(), stop).await?;
     let snapshot = snapshot(config).await?;
     crate::engine::mark(&config.source.connection.connect("tillstream verify").await?).await?;
     let (_keep, stop) = tokio::sync::watch::channel(false);
