@@ -121,9 +121,8 @@ async fn begin_anew_where_needed(
     let name = &config.source.slot;
     let stored = stored_position(target, sql).await?;
     let info = slot::info(source, name).await?;
-    if let Decision::Lost(why) | Decision::Refuse(why) =
-        decide(stored.as_ref(), info.as_ref(), &identity(source).await?, name)
-    {
+    let identity = identity(config, source, stored.as_ref()).await?;
+    if let Decision::Lost(why) | Decision::Refuse(why) = decide(stored.as_ref(), info.as_ref(), &identity, name) {
         tracing::warn!(%why, "beginning anew with a new slot");
         slot::drop(source, name).await?;
         target.execute(&format!("DELETE FROM {}.position", ident(&config.state_schema())), &[]).await?;

@@ -15,7 +15,7 @@ use crate::config::{Config, OnSlotLost, StockSource, TableKind};
 use crate::domain::{BusinessDay, TenantId};
 use crate::lsn::Lsn;
 use crate::source::catalog::{self, ResolvedStock, StoreTables};
-use crate::source::{Identity, publication, slot};
+use crate::source::{Identity, publication, slot, timeline_history};
 use crate::verify::TenantScope;
 
 /// What a session starts with.
@@ -42,9 +42,13 @@ pub fn statements(config: &Config) -> Statements {
     Statements::new(&config.target.schema, &config.state_schema())
 }
 
-/// Who the source is, asked over SQL. The timeline is that of the WAL being written: the control file learns of a
+/// Who the source is, asked over SQL; with its history where it is not on the timeline of the stored position. The timeline is that of the WAL being written: the control file learns of a
 /// promotion only with the next checkpoint.
-pub async fn identity(source: &Client) -> Result<Identity, EngineError> {
+pub async fn identity(
+    config: &Config,
+    source: &Client,
+    stored: Option<&StoredPosition>,
+) -> Result<Identity, EngineError> {
     let row = source
         .query_one(
             "SELECT (SELECT system_identifier::text FROM pg_control_system()), \
@@ -55,13 +59,34 @@ pub async fn identity(source: &Client) -> Result<Identity, EngineError> {
             &[],
         )
         .await?;
-    let timeline: i32 = row.try_get(1)?;
+    let timeline = u32::try_from(row.try_get::<_, i32>(1)?).unwrap_or_default();
+    let history = match stored {
+        Some(stored) if u32::try_from(stored.timeline) != Ok(timeline) => {
+            let (slot, publication) = (&config.source.slot, &config.source.publication);
+            let settings = config.source.connection.replication(slot, publication, "tillstream history");
+            match timeline_history(settings, timeline).await {
+                Err(e) if !e.kind().is_retryable() => {
+                    tracing::warn!(timeline, "the source does not tell how its timeline came about: {e}");
+                    Vec::new()
+                }
+                other => other?,
+            }
+        }
+        _ => Vec::new(),
+    };
     Ok(Identity {
         system_identifier: row.try_get(0)?,
-        timeline: u32::try_from(timeline).unwrap_or_default(),
+        timeline,
         flushed: row.try_get(2)?,
         database: row.try_get(3)?,
+        history,
     })
+}
+
+/// # Errors
+/// What the server says.
+pub async fn is_standby(source: &Client) -> Result<bool, tokio_postgres::Error> {
+    source.query_one("SELECT pg_is_in_recovery()", &[]).await?.try_get(0)
 }
 
 pub async fn stored_position(
@@ -141,14 +166,16 @@ pub fn scope(config: &Config, store: &StoreTables) -> TenantScope {
 /// See [`EngineError`].
 pub async fn prepare(config: &Arc<Config>, mut target: Client) -> Result<Prepared, EngineError> {
     let sql = statements(config);
+    let source = config.source.connection.connect("tillstream").await?;
+    if is_standby(&source).await? {
+        return Err(EngineError::Standby);
+    }
     if config.target.auto_migrate {
         migrate::migrate(&mut target, &config.target.schema).await?;
     } else {
         migrate::require_latest(&target, &config.target.schema).await?;
     }
-    let source = config.source.connection.connect("tillstream").await?;
-    let identity = identity(&source).await?;
-    let position = position(config, &source, &target, &sql, &identity).await?;
+    let position = position(config, &source, &target, &sql).await?;
     let gone = || EngineError::Moved("the stored position is gone".to_string());
     let stored = stored_position(&target, &sql).await?.filter(|s| s.lsn == position).ok_or_else(gone)?;
     target.execute(sql.text("fail_taken_requests"), &[]).await?;
@@ -175,30 +202,36 @@ pub async fn prepare(config: &Arc<Config>, mut target: Client) -> Result<Prepare
 }
 
 /// Where to go on, or why not.
-async fn position(
-    config: &Config,
-    source: &Client,
-    target: &Client,
-    sql: &Statements,
-    identity: &Identity,
-) -> Result<Lsn, EngineError> {
+async fn position(config: &Config, source: &Client, target: &Client, sql: &Statements) -> Result<Lsn, EngineError> {
     let name = &config.source.slot;
     let stored = stored_position(target, sql).await?;
+    let identity = identity(config, source, stored.as_ref()).await?;
     let info = slot::info(source, name).await?;
-    match decide(stored.as_ref(), info.as_ref(), identity, name) {
-        Decision::Continue(lsn) => Ok(lsn),
+    match decide(stored.as_ref(), info.as_ref(), &identity, name) {
+        Decision::Continue(lsn) => {
+            if !identity.history.is_empty() {
+                let timeline = identity.timeline;
+                tracing::warn!(
+                    timeline,
+                    "the source has failed over and has all that the reports hold: going on there"
+                );
+                let number = i32::try_from(timeline).unwrap_or(i32::MAX);
+                target.execute(sql.text("follow_timeline"), &[&lsn, &number]).await?;
+            }
+            Ok(lsn)
+        }
         Decision::Begin(lsn) => {
-            store_position(target, sql, config, identity, lsn).await?;
+            store_position(target, sql, config, &identity, lsn).await?;
             Ok(lsn)
         }
         Decision::CreateSlot => {
             // The publication has to be there before the slot: the slot looks at it as it was then.
-            begin_anew(config, source, target, sql, identity).await
+            begin_anew(config, source, target, sql, &identity).await
         }
         Decision::Lost(why) if config.source.on_slot_lost == OnSlotLost::Resync => {
             tracing::warn!(%why, "everything is copied again, as on_slot_lost = \"resync\" says");
             slot::drop(source, name).await?;
-            begin_anew(config, source, target, sql, identity).await
+            begin_anew(config, source, target, sql, &identity).await
         }
         Decision::Lost(why) => Err(EngineError::Definite(format!(
             "{why}; changes since then are lost to the stream: run `tillstream resync`, or set on_slot_lost = \"resync\""

@@ -137,7 +137,7 @@ impl Session {
             assembler.set_limit(Some(limit), now)?;
         }
         let source = Arc::new(source);
-        let probe = Probe::start(Arc::clone(&source), config.source.slot.clone(), progress.clone());
+        let probe = Probe::start(Arc::clone(&source), Arc::clone(&config), progress.clone());
         Ok(Session {
             // A copy made now would hold what lies beyond the position that everything is to stand at.
             scout: (!matches!(mode, Mode::UpTo(_))).then(|| Scout::start(Arc::clone(&config))),

@@ -21,6 +21,6 @@ pub mod stream;
 mod tls;
 
 pub use error::{SourceError, SourceErrorKind};
-pub use session::Identity;
+pub use session::{Fork, Identity, timeline_history};
 pub use snapshot::ExportedSnapshot;
 pub use stream::{Stream, StreamEvent};

@@ -4,6 +4,7 @@
 mod compat;
 mod demo;
 mod expected;
+mod failover;
 mod grafana;
 mod harness;
 mod jobs;
