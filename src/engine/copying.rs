@@ -169,6 +169,7 @@ async fn publish(config: &Config, source: &Client, name: &str) -> Result<(StoreT
     publication::add(source, config, &drift.add).await?;
     let drift = publication::drift(source, config, only).await?;
     match drift.add.first() {
+        _ if drift.options_wrong => Err(CopyFault::Changed("the publication has other options".to_string())),
         Some(table) => Err(CopyFault::Changed(format!("{table} is not published"))),
         None => Ok((store, drift)),
     }
