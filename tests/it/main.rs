@@ -29,6 +29,7 @@ mod stores;
 mod stream;
 mod tls;
 mod traders;
+mod upheaval;
 mod verify_sql;
 mod view;
 mod views_oracle;

@@ -27,7 +27,7 @@ pub async fn following(db: &TestDb, stores: &[&'static str], overrides: &str) ->
         db.create_store(schema).await;
         trade(db, schema, ZONE, n as u64 + 1, 40).await;
     }
-    let config = db.daemon_toml(&format!("[tenants]\ndiscover_every = '1s'\n{overrides}"));
+    let config = db.daemon_toml(&format!("[tenants]\ndiscover_every = '100ms'\n{overrides}"));
     tillstream(&config, &["init"]).await.expect(0);
     let daemon = Daemon::run(&config, &[]);
     let client = db.client().await;
