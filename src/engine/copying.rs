@@ -35,7 +35,7 @@ use crate::domain::TenantId;
 use crate::lsn::Lsn;
 use crate::source::catalog::{self, StoreTables};
 use crate::source::publication::PublicationError;
-use crate::source::{ExportedSnapshot, Stream, StreamEvent, publication};
+use crate::source::{CourtesyError, ExportedSnapshot, Stream, StreamEvent, giving_way, publication};
 use crate::verify::TenantScope;
 
 /// Caught up: what happened at the source in this time is still to be read.
@@ -81,7 +81,7 @@ pub enum CopyFault {
     Unusable(String),
     /// Our role may not publish or read it: it is quarantined until it may.
     Forbidden(String),
-    /// Its tables are others than a moment ago.
+    /// Its tables are others than a moment ago, or about to be.
     Changed(String),
     /// Not the store's.
     Failed(EngineError),
@@ -140,7 +140,8 @@ pub async fn run(order: Order, stage: watch::Sender<Stage>, told: oneshot::Recei
             stage.send_replace(Stage::Copying { rows, expected });
         };
         let from = Snapshot { client: &read, position: snapshot.position };
-        copy::facts(&from, &target, &sql, config, &mut scope, &new, tell).await?;
+        let reading = copy::facts(&from, &target, &sql, config, &mut scope, &new, tell);
+        giving_way(config, &read, reading).await.map_err(gave_way)??;
         read.commit().await?;
     }
     stage.send_replace(Stage::Building);
@@ -172,6 +173,14 @@ async fn publish(config: &Config, source: &Client, name: &str) -> Result<(StoreT
         _ if drift.options_wrong => Err(CopyFault::Changed("the publication has other options".to_string())),
         Some(table) => Err(CopyFault::Changed(format!("{table} is not published"))),
         None => Ok((store, drift)),
+    }
+}
+
+fn gave_way(error: CourtesyError) -> CopyFault {
+    match error {
+        CourtesyError::GaveWay => CopyFault::Changed(error.to_string()),
+        CourtesyError::Connect(e) => e.into(),
+        CourtesyError::Database(e) => e.into(),
     }
 }
 

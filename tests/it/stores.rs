@@ -257,6 +257,27 @@ async fn publishing_never_keeps_the_pos_waiting() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_gives_way_to_a_migration() {
+    let db = TestDb::new().await;
+    let (config, client, daemon) = following(&db, &["tenant_a"], "").await;
+    let before = copied_at(&client, "tenant_a").await;
+    fill(&client, "tenant_a", 20_000).await;
+    client.batch_execute("TRUNCATE tenant_a.customers_transaction").await.unwrap();
+    let reading = "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+                   WHERE a.application_name = 'tillstream copy' AND l.relation = 'tenant_a.sales_sale'::regclass AND l.granted";
+    for table in ["sales_sale", "sales_sale_item"] {
+        wait_until("the copy reads", PATIENCE, async || number(&client, reading).await > 0).await;
+        let began = Instant::now();
+        client.batch_execute(&format!("ALTER TABLE tenant_a.{table} ADD COLUMN tips numeric")).await.unwrap();
+        // A busy machine may add to it.
+        assert!(began.elapsed() < Duration::from_secs(2), "the migration waited {:?}", began.elapsed());
+    }
+    assert!(daemon.log().contains("a statement that changes a table waited"), "{}", daemon.log());
+    copied_again(&client, &daemon, "tenant_a", &before).await;
+    verify(&config, &client, &daemon, "migrated").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_table_dropped_from_the_publication_is_copied_again() {
     let db = TestDb::new().await;
     let (config, client, daemon) = following(&db, &["tenant_a", "tenant_b"], "").await;
