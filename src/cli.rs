@@ -165,10 +165,16 @@ pub struct RecalculateArgs {
 }
 
 #[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:
+  tillstream resync --tenant tenant_central            copy it again, exactly; the other stores go on
+  tillstream resync --tenant tenant_closed --purge     remove a store that is gone, with all its reports")]
 pub struct ResyncArgs {
     /// Only this store
     #[arg(long)]
     pub tenant: Option<String>,
+    /// Do not copy: remove everything of a store whose schema is gone or excluded
+    #[arg(long, requires = "tenant")]
+    pub purge: bool,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -293,6 +299,7 @@ mod tests {
             "verify --tenant t --repair --json",
             "recalculate --date 2026-03-01 --to 2026-03-07 --tenant t",
             "resync --tenant t",
+            "resync --tenant t --purge",
             "jobs --json",
             "jobs run day-roll --tenant t --at 2026-03-01T00:30:00+05:00",
             "drop --reports --yes",

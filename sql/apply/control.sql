@@ -28,6 +28,41 @@ UPDATE {state}.request SET state = 'failed', answer = '{"error": "the daemon was
 UPDATE {reports}.tenant SET state = $2, message = $3, updated_at = now()
 WHERE tenant = $1 AND (state, message) IS DISTINCT FROM ($2, $3)
 
+-- How far a copy is, where operators look.
+-- name: set_tenant_progress
+UPDATE {reports}.tenant SET message = $2, updated_at = now() WHERE tenant = $1 AND message IS DISTINCT FROM $2
+
+-- name: rename_tenant
+UPDATE {reports}.tenant SET name = $2, updated_at = now() WHERE tenant = $1 AND name <> $2
+
+-- Every store that was ever found, copied or not.
+-- name: read_roster
+SELECT r.tenant, r.name, r.state, t.id, t.definitions
+FROM {reports}.tenant r LEFT JOIN {state}.tenant t ON t.tenant = r.tenant
+
+-- name: set_definitions
+UPDATE {state}.tenant SET definitions = $2 WHERE tenant = $1
+
+-- Stores that are not among $1, of all that were ever found, are gone. $2 says so, with {store} for the name.
+-- name: set_gone
+UPDATE {reports}.tenant SET state = 'gone', message = replace($2, '{store}', tenant), updated_at = now()
+WHERE state <> 'gone' AND tenant <> ALL ($1) RETURNING tenant
+
+-- Everything shown of store $1; its facts and sums are cleared before.
+-- name: purge_reports
+WITH a AS (DELETE FROM {reports}.daily_sales_report WHERE tenant = $1), b AS (DELETE FROM {reports}.product_performance WHERE tenant = $1),
+     c AS (DELETE FROM {reports}.customer_analytics WHERE tenant = $1), d AS (DELETE FROM {reports}.inventory_snapshot WHERE tenant = $1),
+     e AS (DELETE FROM {reports}.product WHERE tenant = $1), f AS (DELETE FROM {reports}.customer WHERE tenant = $1),
+     g AS (DELETE FROM {state}.kept_period k USING {state}.tenant t WHERE t.id = k.tenant_id AND t.tenant = $1),
+     h AS (DELETE FROM {state}.verification WHERE tenant = $1)
+DELETE FROM {state}.job_run WHERE tenant = $1
+
+-- name: purge_entry
+DELETE FROM {state}.tenant WHERE tenant = $1
+
+-- name: purge_name
+DELETE FROM {reports}.tenant WHERE tenant = $1
+
 -- name: read_settings
 SELECT window_days, recency_days, frequency, monetary FROM {state}.settings
 

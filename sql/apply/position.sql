@@ -28,6 +28,10 @@ COMMIT
 -- name: end_of_wal
 SELECT pg_current_wal_insert_lsn()
 
+-- The source has failed over: the position holds on its new timeline, too.
+-- name: follow_timeline
+UPDATE {state}.position SET timeline = $2, updated_at = now() WHERE lsn = $1
+
 -- name: read_tenants
 SELECT t.id, t.tenant, t.time_zone, t.stock_source, t.definitions, t.horizon, t.today, t.floor_lsn, r.state, r.name
 FROM {state}.tenant t JOIN {reports}.tenant r ON r.tenant = t.tenant ORDER BY t.tenant

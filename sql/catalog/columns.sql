@@ -3,9 +3,12 @@
 WITH asked AS MATERIALIZED (
   SELECT oid, has_table_privilege(oid, 'SELECT') AS readable FROM unnest($1::oid[]) AS r(oid)
 )
-SELECT a.attrelid, a.attname::text, a.atttypid, format_type(a.atttypid, a.atttypmod) AS type_name, a.attnotnull,
+SELECT a.attrelid, a.attname::text, a.attnum, a.atttypid, format_type(a.atttypid, a.atttypmod) AS type_name, a.attnotnull,
        t.typtype = 'e' AS is_enum, t.typname = 'citext' AS is_citext, a.attgenerated <> '' AS generated,
-       asked.readable OR has_column_privilege(a.attrelid, a.attnum, 'SELECT') AS readable
+       CASE WHEN t.typtype = 'e'
+            THEN (SELECT jsonb_object_agg(e.oid::text, e.enumlabel) FROM pg_enum e WHERE e.enumtypid = t.oid) END AS labels,
+       -- Null where it was dropped a moment ago.
+       coalesce(asked.readable OR has_column_privilege(a.attrelid, a.attnum, 'SELECT'), false) AS readable
 FROM asked JOIN pg_attribute a ON a.attrelid = asked.oid JOIN pg_type t ON t.oid = a.atttypid
 WHERE a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attrelid, a.attnum

@@ -12,7 +12,7 @@ WITH asked AS MATERIALIZED (
   ) l ON true
   WHERE r.partitioned
 )
-SELECT leaf.root, n.nspname::text, c.relname::text, c.relkind, c.relreplident, key.columns
+SELECT leaf.root, c.oid, n.nspname::text, c.relname::text, c.relkind, c.relreplident, c.relfilenode, key.columns
 FROM leaf JOIN pg_class c ON c.oid = leaf.oid JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN LATERAL (
   SELECT array(SELECT a.attname::text FROM pg_attribute a

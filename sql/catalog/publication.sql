@@ -2,10 +2,11 @@
 SELECT pg_get_userbyid(p.pubowner)::text AS owner, pg_has_role(p.pubowner, 'USAGE') AS owned,
        p.puballtables OR {has_schemas} AS too_wide,
        p.pubviaroot AND p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate AS options_right,
-       r.tables, r.names, r.filtered
+       p.xmin::text AS generation, r.tables, r.entries, r.names, r.filtered
 FROM pg_publication p
 CROSS JOIN LATERAL (
   SELECT coalesce(array_agg(r.prrelid ORDER BY r.prrelid), '{}') AS tables,
+         coalesce(array_agg(r.oid ORDER BY r.prrelid), '{}') AS entries,
          coalesce(array_agg(format('"%s"."%s"', replace(n.nspname, '"', '""'), replace(c.relname, '"', '""'))
                             ORDER BY r.prrelid), '{}') AS names,
          -- published with a row filter or a column list

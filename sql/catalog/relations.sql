@@ -1,6 +1,6 @@
 -- The schemas that may be stores, each with those of its relations that bear a mapped name.
 -- $1 LIKE patterns, $2 LIKE patterns to leave out, $3 schemas that are ours, $4 mapped names.
-SELECT n.nspname::text, has_schema_privilege(n.oid, 'USAGE') AS usable,
+SELECT n.nspname::text, coalesce(has_schema_privilege(n.oid, 'USAGE'), false) AS usable,
        c.oid, c.relname::text, c.relkind, c.relpersistence,
        CASE WHEN c.relkind = 'r' THEN EXISTS (SELECT FROM pg_inherits h WHERE h.inhparent = c.oid) ELSE false END AS has_children,
        coalesce(row_security_active(c.oid), false) AS rows_hidden,

@@ -20,6 +20,10 @@ WITH a AS (DELETE FROM {state}.sale WHERE tenant_id = $1), b AS (DELETE FROM {st
              AND NOT EXISTS (SELECT FROM {state}.kept_period k WHERE k.tenant_id = $1 AND k.period_end = r.period_end))
 DELETE FROM {state}.customer WHERE tenant_id = $1
 
+-- A copy of tenant $1 holds what commits before $2: the stream goes on from there.
+-- name: set_floor
+UPDATE {state}.tenant SET floor_lsn = $2 WHERE id = $1
+
 -- name: synchronize_tenant
 UPDATE {reports}.tenant SET state = 'live', message = NULL, synchronized_at = $2, updated_at = now() WHERE tenant = $1
 
@@ -68,7 +72,7 @@ WHERE (r.full_name, r.phone, r.customer_type, r.is_active, r.deleted_at)
 SELECT 'sale', f.id FROM {state}.sale f
 WHERE f.tenant_id = $1
   AND (NOT (f.total BETWEEN -1e16 AND 1e16 AND f.discount BETWEEN -1e16 AND 1e16 AND f.tax BETWEEN -1e16 AND 1e16)
-       OR NOT isfinite(f.completed_at)
+       OR NOT (isfinite(f.completed_at) AND f.completed_at < '200000-01-01')
        OR EXISTS (SELECT FROM unnest(f.item_quantities || f.item_prices || f.item_totals || f.item_costs || f.payment_amounts) v
                   WHERE v NOT BETWEEN -1e16 AND 1e16))
 UNION ALL
@@ -77,9 +81,10 @@ WHERE b.tenant_id = $1 AND m.quantity NOT BETWEEN -1e16 AND 1e16
 UNION ALL SELECT 'batch', id FROM {state}.batch WHERE tenant_id = $1 AND quantity NOT BETWEEN -1e16 AND 1e16
 UNION ALL SELECT 'reservation', id FROM {state}.reservation WHERE tenant_id = $1 AND quantity NOT BETWEEN -1e16 AND 1e16
 UNION ALL SELECT 'customer_transaction', id FROM {state}.credit_payment
-          WHERE tenant_id = $1 AND (amount NOT BETWEEN -1e16 AND 1e16 OR NOT isfinite(created_at))
+          WHERE tenant_id = $1 AND (amount NOT BETWEEN -1e16 AND 1e16 OR NOT (isfinite(created_at) AND created_at < '200000-01-01'))
 UNION ALL SELECT 'session', id FROM {state}.session
-          WHERE tenant_id = $1 AND (NOT isfinite(opened_day) OR NOT isfinite(closed_day))
+          WHERE tenant_id = $1 AND (NOT (isfinite(opened_day) AND opened_day < '200000-01-01')
+                                    OR NOT (isfinite(closed_day) AND closed_day < '200000-01-01'))
 UNION ALL SELECT 'pricing', id FROM {state}.pricing
           WHERE tenant_id = $1 AND NOT (cost_price BETWEEN -1e16 AND 1e16 AND sale_price BETWEEN -1e16 AND 1e16)
 UNION ALL SELECT 'stock_limits', id FROM {state}.stock_limits

@@ -1,13 +1,13 @@
-//! The first copy of a store: POS tables as of an exported snapshot -> base facts -> sums -> report rows, all in bulk and
-//! in one target transaction, so that a store is either wholly copied at the snapshot's position or not at all.
+//! A copy of a store: POS tables as of an exported snapshot -> base facts -> sums -> report rows, all in bulk and in one
+//! target transaction, in which the changes since then follow (see engine/copying.rs).
 
 use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt, TryStreamExt, pin_mut};
-use tokio_postgres::{Client, GenericClient, Transaction};
+use tokio_postgres::{Client, Transaction};
 
 use super::statements::{Statements, named};
-use crate::config::Config;
+use crate::config::{Config, TableKind};
 use crate::domain::{BusinessDay, TenantId};
 use crate::lsn::Lsn;
 use crate::sql::qualified;
@@ -15,7 +15,7 @@ use crate::verify::{RenderError, TenantScope, render};
 
 const COPIES: &str = include_str!("../../sql/copy/facts.sql");
 /// How often progress is told.
-const TELL_EVERY: Duration = Duration::from_secs(5);
+const TELL_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Debug, thiserror::Error)]
 pub enum CopyError {
@@ -40,6 +40,36 @@ impl CopyError {
             CopyError::Render(_) | CopyError::Unusable(_) => false,
         }
     }
+
+    pub fn verdict(&self) -> Verdict {
+        let (source, reading) = match self {
+            CopyError::Unusable(_) => return Verdict::Unusable,
+            CopyError::Render(_) => return Verdict::Innocent,
+            CopyError::Source { source, .. } => (source, true),
+            CopyError::Target { source, .. } => (source, false),
+        };
+        match source.code().map_or("", |code| code.code()) {
+            // A value that does not fit, wherever that came out.
+            code if code.starts_with("22") => Verdict::Unusable,
+            // Undefined table, column or schema; a column of another type.
+            "42P01" | "42703" | "3F000" | "42883" | "42804" | "42846" | "0A000" if reading => Verdict::Changed,
+            "42501" if reading => Verdict::Forbidden,
+            _ => Verdict::Innocent,
+        }
+    }
+}
+
+/// What a copy that failed says of the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Its rows: it is set aside until somebody has put them right.
+    Unusable,
+    /// Our privileges.
+    Forbidden,
+    /// Its tables were changed meanwhile: look again.
+    Changed,
+    /// Nothing: try again.
+    Innocent,
 }
 
 /// What a store is registered with.
@@ -57,22 +87,22 @@ pub struct Snapshot<'a> {
     pub client: &'a Transaction<'a>,
     /// Transactions whose commit record lies before it are in the snapshot, no others.
     pub position: Lsn,
-    /// Called every few thousand rows: it moves on.
-    pub moved: &'a (dyn Fn() + Sync),
 }
 
-/// Copies one store into `target`'s transaction; the caller commits it.
+/// Reads one store's facts into the transaction that is open on `target`. After it the source is not needed any more.
+/// `tell` hears how many rows have come and how many are expected (0: unknown).
 ///
 /// # Errors
 /// See [`CopyError`]; nothing is kept then.
-pub async fn store(
+pub async fn facts(
     source: &Snapshot<'_>,
-    target: &Transaction<'_>,
+    target: &Client,
     sql: &Statements,
     config: &Config,
     scope: &mut TenantScope,
     new: &NewStore,
-) -> Result<u64, CopyError> {
+    tell: impl Fn(u64, u64) + Send,
+) -> Result<(), CopyError> {
     let name = new.name.clone();
     let writing = |what: &'static str| {
         let store = name.clone();
@@ -99,36 +129,56 @@ pub async fn store(
     scope.horizon = new.horizon;
     for what in ["clear_facts", "clear_sums"] {
         target.execute(sql.text(what), &[&id]).await.map_err(writing(what))?;
-        (source.moved)();
     }
     target
         .batch_execute("SET LOCAL work_mem = '128MB'; SET LOCAL jit = off")
         .await
         .map_err(writing("the session's settings"))?;
-    let mut progress = Progress::new(&new.name, expected_rows(source.client, config, scope).await);
+    let expected = expected_rows(source.client, config, scope).await;
+    let mut progress = Progress { rows: 0, expected, told: Instant::now(), tell };
+    (progress.tell)(0, expected);
     for (table, template) in named(COPIES) {
         let query = render(&template, scope, config)?;
         copy_table(source, target, config, scope, table, &query, &mut progress).await?;
     }
-    refuse_unusable(target, sql, id, &new.name).await?;
-    build(target, sql, id).await.map_err(writing("the reports"))?;
-    target
-        .execute(sql.text("synchronize_tenant"), &[&new.name, &source.position])
-        .await
-        .map_err(writing("the store's entry"))?;
-    progress.done();
-    Ok(progress.rows)
+    (progress.tell)(progress.rows, expected);
+    refuse_unusable(target, sql, config, scope).await
+}
+
+/// Sums, then report rows and dimensions, of one store whose facts are there.
+///
+/// # Errors
+/// See [`CopyError`].
+pub async fn build(target: &Client, sql: &Statements, scope: &TenantScope) -> Result<(), CopyError> {
+    let id = scope.tenant_id.0;
+    let built = async {
+        dimensions(target, sql, id).await?;
+        sums(target, sql, id).await?;
+        // Its locks last until the commit: nothing that the writer runs may want them too.
+        target.batch_execute(sql.text("analyze")).await?;
+        let shown: bool = target.query_one(sql.text("has_product_performance"), &[&id]).await?.try_get(0)?;
+        if shown {
+            show_days(target, sql, "show_days_of_product_performance", id).await?;
+        } else {
+            // By far the most rows: with none to compare with they are written at half the cost.
+            target.execute(sql.text("build_product_performance"), &[&id]).await?;
+        }
+        show_days(target, sql, "show_days_of_daily_sales", id).await?;
+        show_live(target, sql, id).await
+    };
+    let writing = |source| CopyError::Target { store: scope.name.clone(), what: "the reports", source };
+    built.await.map(drop).map_err(writing)
 }
 
 /// Streams one table's facts from source to target, as PostgreSQL's own binary rows.
 async fn copy_table(
     source: &Snapshot<'_>,
-    target: &Transaction<'_>,
+    target: &Client,
     config: &Config,
     scope: &TenantScope,
     table: &'static str,
     query: &str,
-    progress: &mut Progress,
+    progress: &mut Progress<impl Fn(u64, u64) + Send>,
 ) -> Result<(), CopyError> {
     let store = || scope.name.clone();
     let reading = |e| CopyError::Source { store: store(), table, source: e };
@@ -142,25 +192,30 @@ async fn copy_table(
     pin_mut!(sink);
     while let Some(row) = rows.try_next().await.map_err(reading)? {
         sink.feed(row).await.map_err(writing)?;
-        if progress.row(table) {
-            (source.moved)();
-        }
+        progress.row();
     }
     sink.finish().await.map_err(writing)?;
     Ok(())
 }
 
 /// NaN, infinity and what is too large for the reports: named by table and key, never by value.
-async fn refuse_unusable(target: &Transaction<'_>, sql: &Statements, id: i32, name: &str) -> Result<(), CopyError> {
-    let rows = target.query(sql.text("find_unusable"), &[&id]).await.map_err(|source| CopyError::Target {
-        store: name.to_string(),
-        what: "a check of the values",
-        source,
-    })?;
-    let bad: Vec<String> = rows
-        .iter()
-        .filter_map(|row| Some(format!("{} row {}", row.try_get::<_, String>(0).ok()?, row.try_get::<_, i64>(1).ok()?)))
-        .collect();
+async fn refuse_unusable(
+    target: &Client,
+    sql: &Statements,
+    config: &Config,
+    scope: &TenantScope,
+) -> Result<(), CopyError> {
+    let checking = |source| CopyError::Target { store: scope.name.clone(), what: "a check of the values", source };
+    let rows = target.query(sql.text("find_unusable"), &[&scope.tenant_id.0]).await.map_err(checking)?;
+    let named = |row: &tokio_postgres::Row| -> Result<String, tokio_postgres::Error> {
+        let (kind, id): (String, i64) = (row.try_get(0)?, row.try_get(1)?);
+        let mapped = config.mapping.tables.iter().find(|(known, _)| known.name() == kind);
+        let table = mapped.map_or(kind.as_str(), |(_, mapped)| mapped.table.as_str());
+        // A sale is kept as one row with what belongs to it.
+        let parts = if kind == TableKind::Sale.name() { " or an item or payment of it" } else { "" };
+        Ok(format!("{}.{table} row {id}{parts}", scope.name))
+    };
+    let bad = rows.iter().map(named).collect::<Result<Vec<_>, _>>().map_err(checking)?;
     if bad.is_empty() {
         return Ok(());
     }
@@ -170,24 +225,8 @@ async fn refuse_unusable(target: &Transaction<'_>, sql: &Statements, id: i32, na
     )))
 }
 
-/// Sums, then report rows and dimensions, of one tenant whose facts are there.
-pub async fn build(target: &Transaction<'_>, sql: &Statements, id: i32) -> Result<(), tokio_postgres::Error> {
-    dimensions(target, sql, id).await?;
-    sums(target, sql, id).await?;
-    let shown: bool = target.query_one(sql.text("has_product_performance"), &[&id]).await?.try_get(0)?;
-    if shown {
-        show_days(target, sql, "show_days_of_product_performance", id).await?;
-    } else {
-        // By far the most rows: with none to compare with they are written at half the cost.
-        target.execute(sql.text("build_product_performance"), &[&id]).await?;
-    }
-    show_days(target, sql, "show_days_of_daily_sales", id).await?;
-    show_live(target, sql, id).await?;
-    Ok(())
-}
-
 /// The dimensions of a tenant as its facts have them. Comes back: how many rows changed.
-pub async fn dimensions(target: &impl GenericClient, sql: &Statements, id: i32) -> Result<u64, tokio_postgres::Error> {
+pub async fn dimensions(target: &Client, sql: &Statements, id: i32) -> Result<u64, tokio_postgres::Error> {
     let mut changed = 0;
     for statement in ["show_dimension_products", "show_dimension_customers"] {
         changed += target.execute(sql.text(statement), &[&id]).await?;
@@ -196,7 +235,7 @@ pub async fn dimensions(target: &impl GenericClient, sql: &Statements, id: i32) 
 }
 
 /// The sums of one tenant whose facts are there and whose sums are not.
-pub async fn sums(target: &impl GenericClient, sql: &Statements, id: i32) -> Result<(), tokio_postgres::Error> {
+pub async fn sums(target: &Client, sql: &Statements, id: i32) -> Result<(), tokio_postgres::Error> {
     for statement in [
         "build_children",
         "build_product_days",
@@ -207,11 +246,11 @@ pub async fn sums(target: &impl GenericClient, sql: &Statements, id: i32) -> Res
     ] {
         target.execute(sql.text(statement), &[&id]).await?;
     }
-    target.batch_execute(sql.text("analyze")).await
+    Ok(())
 }
 
 /// Writes every report row of a tenant anew; comes back: how many rows changed.
-pub async fn show(target: &impl GenericClient, sql: &Statements, id: i32) -> Result<i64, tokio_postgres::Error> {
+pub async fn show(target: &Client, sql: &Statements, id: i32) -> Result<i64, tokio_postgres::Error> {
     let mut changed = show_live(target, sql, id).await?;
     for statement in ["show_days_of_daily_sales", "show_days_of_product_performance"] {
         changed += show_days(target, sql, statement, id).await?;
@@ -221,7 +260,7 @@ pub async fn show(target: &impl GenericClient, sql: &Statements, id: i32) -> Res
 
 /// Daily or product rows of all days.
 async fn show_days(
-    target: &impl GenericClient,
+    target: &Client,
     sql: &Statements,
     statement: &'static str,
     id: i32,
@@ -233,7 +272,7 @@ async fn show_days(
 }
 
 /// Live customer and today's inventory rows.
-async fn show_live(target: &impl GenericClient, sql: &Statements, id: i32) -> Result<i64, tokio_postgres::Error> {
+async fn show_live(target: &Client, sql: &Statements, id: i32) -> Result<i64, tokio_postgres::Error> {
     let mut changed = 0;
     for statement in ["show_all_customer_analytics", "show_all_inventory"] {
         changed += target.query_one(sql.text(statement), &[&id]).await?.try_get::<_, i64>(0)?;
@@ -256,40 +295,21 @@ async fn expected_rows(source: &Transaction<'_>, config: &Config, scope: &Tenant
     row.ok().and_then(|row| row.try_get::<_, i64>(0).ok()).and_then(|n| u64::try_from(n).ok()).unwrap_or(0)
 }
 
-/// Tells how far a copy is: rows, rate, time left.
-struct Progress {
-    store: String,
-    expected: u64,
+/// Counts rows, and tells now and then.
+struct Progress<F> {
     rows: u64,
-    started: Instant,
+    expected: u64,
     told: Instant,
+    tell: F,
 }
 
-impl Progress {
-    fn new(store: &str, expected: u64) -> Progress {
-        let now = Instant::now();
-        Progress { store: store.to_string(), expected, rows: 0, started: now, told: now }
-    }
-
-    /// True every few thousand rows.
-    fn row(&mut self, table: &'static str) -> bool {
+impl<F: Fn(u64, u64)> Progress<F> {
+    fn row(&mut self) {
         self.rows += 1;
-        if !self.rows.is_multiple_of(4096) {
-            return false;
-        }
-        if self.told.elapsed() >= TELL_EVERY {
+        if self.rows.is_multiple_of(4096) && self.told.elapsed() >= TELL_EVERY {
             self.told = Instant::now();
-            let seconds = self.started.elapsed().as_secs().max(1);
-            let rate = (self.rows / seconds).max(1);
-            let left = self.expected.saturating_sub(self.rows) / rate;
-            tracing::info!(store = %self.store, table, rows = self.rows, rows_per_second = rate, seconds_left = left, "copying");
+            (self.tell)(self.rows, self.expected);
         }
-        true
-    }
-
-    fn done(&self) {
-        let seconds = self.started.elapsed().as_secs_f64();
-        tracing::info!(store = %self.store, rows = self.rows, seconds = format!("{seconds:.1}"), "copied");
     }
 }
 

@@ -7,9 +7,11 @@
 //! Invariant: the position is moved by the same transaction that writes what happened up to it, and only from where
 //! this writer last left it. So a crash anywhere counts nothing twice, and a second writer cannot interleave.
 
+mod apart;
 pub mod batch;
 mod bulk;
 mod cache;
+pub mod compat;
 pub mod copy;
 pub mod load;
 pub mod migrate;
@@ -34,11 +36,25 @@ pub enum ApplyError {
     /// A store's figures cannot be held exactly.
     #[error("{1}")]
     Refused(TenantId, Inexact),
+    /// A store's figures do not fit their report columns.
+    #[error("{1}")]
+    Overflow(TenantId, String),
     /// The stored position is not where this writer left it.
     #[error(
         "the stored position is no longer {expected}: another process wrote it; only one daemon may write these reports"
     )]
     Taken { expected: Lsn },
+}
+
+impl ApplyError {
+    /// Some store's rows are the cause, so that the others can go on without it.
+    pub fn is_of_a_store(&self) -> bool {
+        match self {
+            ApplyError::Refused(..) | ApplyError::Overflow(..) => true,
+            ApplyError::Database(e) => does_not_fit(e),
+            ApplyError::Taken { .. } => false,
+        }
+    }
 }
 
 /// A database error with what the server said, not just "db error".
@@ -47,4 +63,9 @@ pub fn describe(error: &tokio_postgres::Error) -> String {
         Some(db) => format!("{} (SQLSTATE {})", db.message(), db.code().code()),
         None => error.to_string(),
     }
+}
+
+/// A value that its column cannot hold, as against a statement or a server in trouble.
+pub fn does_not_fit(error: &tokio_postgres::Error) -> bool {
+    error.code().is_some_and(|code| code.code().starts_with("22"))
 }

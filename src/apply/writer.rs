@@ -32,7 +32,7 @@ pub struct Writer {
     /// Where the stored position stands.
     position: Lsn,
     /// A source transaction larger than a batch is being written.
-    open: bool,
+    pub(super) open: bool,
 }
 
 /// What a write came to.
@@ -89,25 +89,39 @@ impl Writer {
         client.batch_execute(SESSION).await?;
         let (client, cache, window_days) = (Arc::new(client), Cache::default(), u64::from(window_days));
         let mut writer = Writer { client, sql, calendar, window_days, cache, position, open: false };
-        writer.look_for_headless().await?;
+        writer.recall().await?;
         Ok(writer)
     }
 
-    /// Somebody else wrote the tenant's facts: a copy, a repair.
+    /// Somebody else wrote the tenant's facts.
     ///
     /// # Errors
-    /// As [`Writer::apply`].
-    pub async fn facts_changed(&mut self, tenant: TenantId) -> Result<(), ApplyError> {
+    /// What the server says.
+    pub async fn facts_changed(&mut self, tenant: TenantId) -> Result<(), tokio_postgres::Error> {
         self.cache.forget(tenant);
-        self.look_for_headless().await
+        self.recall().await
     }
 
-    async fn look_for_headless(&mut self) -> Result<(), ApplyError> {
+    /// Reads again which sales are stored without a header, without which every fresh sale has to be looked for.
+    pub(super) async fn recall(&mut self) -> Result<(), tokio_postgres::Error> {
         let limit = i64::try_from(cache::HEADLESS).unwrap_or(i64::MAX);
         let rows = self.client.query(self.sql.text("load_headless"), &[&limit]).await?;
         let keys = rows.iter().map(|row| Ok((TenantId(row.try_get(0)?), row.try_get(1)?)));
         self.cache.set_headless(keys.collect::<Result<Vec<Key>, tokio_postgres::Error>>()?);
         Ok(())
+    }
+
+    /// One that writes into the transaction that is open on `client`, and never ends it: every batch it gets has no end.
+    ///
+    /// # Errors
+    /// As [`Writer::apply`].
+    pub async fn within(
+        client: Client,
+        sql: Statements,
+        calendar: Calendar,
+        window_days: u32,
+    ) -> Result<Writer, ApplyError> {
+        Ok(Writer { open: true, ..Writer::new(client, sql, Lsn::ZERO, calendar, window_days).await? })
     }
 
     pub fn position(&self) -> Lsn {
@@ -235,9 +249,9 @@ impl Writer {
     pub async fn rebuild(&mut self, id: TenantId) -> Result<i64, ApplyError> {
         let (transaction, sql) = self.bulk().await?;
         transaction.execute(sql.text("clear_sums"), &[&id.0]).await?;
-        super::copy::dimensions(&*transaction, sql, id.0).await?;
-        super::copy::sums(&*transaction, sql, id.0).await?;
-        let changed = super::copy::show(&*transaction, sql, id.0).await?;
+        super::copy::dimensions(&transaction, sql, id.0).await?;
+        super::copy::sums(&transaction, sql, id.0).await?;
+        let changed = super::copy::show(&transaction, sql, id.0).await?;
         transaction.commit().await?;
         Ok(changed)
     }

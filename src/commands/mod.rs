@@ -1,7 +1,6 @@
 //! One file per command. A command returns what it found out; only `main` knows exit codes.
 
 pub mod check;
-pub mod compat;
 pub mod demo;
 mod doctor;
 pub mod drop;
@@ -19,6 +18,7 @@ pub mod verify;
 use anyhow::anyhow;
 use clap::CommandFactory;
 
+use crate::apply::compat;
 use crate::cli::{Cli, Command, Global};
 use crate::config::Config;
 

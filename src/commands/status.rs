@@ -7,14 +7,12 @@ use super::Outcome;
 use crate::apply::{Writer, migrate};
 use crate::cli::ReadArgs;
 use crate::config::Config;
+use crate::engine::EngineError;
 use crate::engine::position::{Decision, StoredPosition, decide};
-use crate::engine::prepare::{identity, statements, stored_position};
+use crate::engine::prepare::{identity, is_standby, statements, stored_position};
 use crate::lsn::Lsn;
 use crate::source::slot;
 use crate::sql::ident;
-
-/// WAL kept for the slot that is worth a warning, in bytes.
-const RETAINED_WARNING: i64 = 1 << 30;
 
 /// What the operator has to know.
 #[derive(Debug, Default)]
@@ -24,6 +22,8 @@ pub(super) struct Status {
     lag_bytes: Option<u64>,
     lag_seconds: Option<f64>,
     retained_bytes: Option<i64>,
+    /// What may be written until the server gives up WAL that the slot needs; `None`: no limit.
+    safe_bytes: Option<i64>,
     slot: Option<String>,
     stores: Vec<Value>,
     jobs: Vec<Value>,
@@ -49,7 +49,8 @@ pub async fn run(config: Config, args: &ReadArgs) -> anyhow::Result<Outcome> {
 pub(super) fn document(status: &Status) -> Value {
     json!({
         "phase": status.phase, "position": status.position.map(|p| p.to_string()), "lag_bytes": status.lag_bytes,
-        "lag_seconds": status.lag_seconds, "retained_wal_bytes": status.retained_bytes, "slot": status.slot,
+        "lag_seconds": status.lag_seconds, "retained_wal_bytes": status.retained_bytes,
+        "safe_wal_bytes": status.safe_bytes, "slot": status.slot,
         "tenants": status.stores, "jobs": status.jobs, "verification": status.verification, "advice": status.advice,
     })
 }
@@ -94,12 +95,19 @@ pub(super) async fn look(config: &Config) -> anyhow::Result<Status> {
     }
     for store in &status.stores {
         if store["state"] == "quarantined" {
-            status.advice.push(format!(
-                "store {} is quarantined: {}; mend it, then run: tillstream resync --tenant {}",
-                store["tenant"].as_str().unwrap_or_default(),
-                store["message"].as_str().unwrap_or_default(),
-                store["tenant"].as_str().unwrap_or_default()
-            ));
+            let text = |key: &str| store[key].as_str().unwrap_or_default();
+            let (tenant, message) = (text("tenant"), text("message"));
+            status.advice.push(match store["synchronized_at"].is_string() {
+                true => format!(
+                    "store {tenant} is quarantined, its reports stand still: {message}; mend it, then run: \
+                     tillstream resync --tenant {tenant}"
+                ),
+                // What the catalogue shows is seen by itself once it is mended; rows are not looked at again.
+                false => format!(
+                    "store {tenant} cannot be copied: {message}; mend it, and if it is not copied a moment later run: \
+                     tillstream resync --tenant {tenant}"
+                ),
+            });
         }
     }
     Ok(status)
@@ -162,7 +170,11 @@ async fn at_source(
     stored: Option<&StoredPosition>,
     status: &mut Status,
 ) -> anyhow::Result<()> {
-    let source_identity = identity(source).await?;
+    if is_standby(source).await? {
+        status.advice.insert(0, EngineError::Standby.to_string());
+        return Ok(());
+    }
+    let source_identity = identity(config, source, stored).await?;
     let info = slot::info(source, &config.source.slot).await?;
     if let Some(stored) = stored {
         status.lag_bytes = Some(source_identity.flushed.bytes_since(stored.lsn));
@@ -195,15 +207,17 @@ async fn at_source(
                 .to_string(),
         );
     }
-    if let Some(bytes) = status.retained_bytes.filter(|bytes| *bytes > RETAINED_WARNING) {
-        let gib = bytes / (1 << 30);
+    status.safe_bytes = info.as_ref().and_then(|i| i.safe_wal_size);
+    if let Some(kept) = status.retained_bytes.filter(|kept| *kept > config.source.retained_wal_warning) {
+        let kept = bytes(u64::try_from(kept).unwrap_or_default());
         status.advice.push(match status.phase {
             "down" => format!(
-                "the source keeps over {gib} GiB of WAL for the stopped daemon: start it, or run tillstream drop before its disk is full"
+                "the source keeps {kept} of WAL for the stopped daemon: start it, or run tillstream drop before its disk is full"
             ),
             _ => format!(
-                "the source keeps over {gib} GiB of WAL for the slot: look for a transaction that is open for long \
-                 (SELECT pid, xact_start, query FROM pg_stat_activity ORDER BY xact_start), or for a daemon that cannot keep up"
+                "the source keeps {kept} of WAL for the slot: look for a transaction that is open for long \
+                 (SELECT pid, xact_start, query FROM pg_stat_activity ORDER BY xact_start), for a copy that takes long, or for \
+                 a daemon that cannot keep up"
             ),
         });
     }
@@ -229,7 +243,9 @@ pub(super) fn screen(status: &Status) -> String {
     let retained = status.retained_bytes.and_then(|b| u64::try_from(b).ok()).map_or("-".to_string(), bytes);
     let slot = status.slot.as_deref().unwrap_or("-");
     let _ = writeln!(out, "tillstream   {}\nposition     {position}\nbehind       {lag}", status.phase);
-    let _ = writeln!(out, "slot         {slot}, keeps {retained} of WAL");
+    let safe = status.safe_bytes.and_then(|b| u64::try_from(b).ok());
+    let safe = safe.map_or(String::new(), |b| format!(", lost after {} more", bytes(b)));
+    let _ = writeln!(out, "slot         {slot}, keeps {retained} of WAL{safe}");
     for store in &status.stores {
         let text = |key: &str| store[key].as_str().unwrap_or("").to_string();
         let _ = writeln!(
@@ -240,6 +256,10 @@ pub(super) fn screen(status: &Status) -> String {
             text("time_zone"),
             text("name")
         );
+        // What is wrong with a quarantined one stands below, with what to do.
+        if store["state"] != "quarantined" && !text("message").is_empty() {
+            let _ = writeln!(out, "             {}", text("message"));
+        }
     }
     let failed = status.jobs.iter().filter(|job| job["state"] == "failed").count();
     if !status.jobs.is_empty() {

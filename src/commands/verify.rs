@@ -13,16 +13,17 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
-use tokio_postgres::IsolationLevel;
+use tokio_postgres::{IsolationLevel, Transaction};
 
 use super::Outcome;
 use super::request::{Daemon, ask};
 use crate::apply::copy;
 use crate::cli::VerifyArgs;
 use crate::config::Config;
-use crate::engine::prepare::{self, registered, statements};
+use crate::engine::prepare::{self, Registered, registered, statements};
 use crate::engine::{Clock, EngineError, Mode, Progress};
-use crate::source::{ExportedSnapshot, catalog};
+use crate::source::catalog::{self, StoreTables};
+use crate::source::{ExportedSnapshot, giving_way};
 use crate::verify::{Difference, ReportTable, TableCount, TenantScope, compare_tenant};
 
 /// The engine holds this long before the source's snapshot must be there; else it goes on and we try again.
@@ -157,8 +158,29 @@ async fn compare_at(config: &Arc<Config>, args: &VerifyArgs, list: bool, standin
         catalog::discover(&client, config).await?
     };
     let known = registered(target.client(), &sql).await?;
-    let mut found = Found { position: standing.snapshot.position.to_string(), ..Found::default() };
-    for store in &discovery.stores {
+    let comparing = compare_stores(config, args, list, &discovery.stores, &known, (&source, &target));
+    let mut found = giving_way(config, &source, comparing).await.context("run it again")??;
+    found.position = standing.snapshot.position.to_string();
+    if let Some(tenant) = args.tenant.as_deref()
+        && found.tenants == 0
+        && found.skipped.is_empty()
+    {
+        bail!("there is no store {tenant:?}; tillstream status lists them");
+    }
+    Ok(found)
+}
+
+/// Both sides inside their snapshots.
+async fn compare_stores(
+    config: &Config,
+    args: &VerifyArgs,
+    list: bool,
+    stores: &[StoreTables],
+    known: &BTreeMap<String, Registered>,
+    (source, target): (&Transaction<'_>, &Transaction<'_>),
+) -> anyhow::Result<Found> {
+    let mut found = Found::default();
+    for store in stores {
         if args.tenant.as_deref().is_some_and(|t| t != store.schema) {
             continue;
         }
@@ -179,7 +201,7 @@ async fn compare_at(config: &Arc<Config>, args: &VerifyArgs, list: bool, standin
                 listed.push(difference);
             }
         };
-        let result = compare_tenant(&source, &target, config, &scope, &mut sink).await?;
+        let result = compare_tenant(source, target, config, &scope, &mut sink).await?;
         for (table, TableCount { rows, differences, .. }) in &result.tables {
             let count = found.tables.entry(table_name(*table)).or_default();
             count.0 += rows;
@@ -188,12 +210,6 @@ async fn compare_at(config: &Arc<Config>, args: &VerifyArgs, list: bool, standin
         }
         found.listed.extend(listed);
         found.tenants += 1;
-    }
-    if let Some(tenant) = args.tenant.as_deref()
-        && found.tenants == 0
-        && found.skipped.is_empty()
-    {
-        bail!("there is no store {tenant:?}; tillstream status lists them");
     }
     Ok(found)
 }
@@ -260,6 +276,9 @@ async fn snapshot(config: &Config) -> Result<ExportedSnapshot, crate::source::So
 /// No daemon runs: this process writes what is missing up to the snapshot's position, and nothing beyond. `None`: a
 /// daemon was quicker.
 async fn alone(config: &Arc<Config>) -> anyhow::Result<Option<Standing>> {
+    // Stores that wait for a copy are copied now: one made after the snapshot would not stand at its position.
+    let (_keep, stop) = tokio::sync::watch::channel(false);
+    crate::engine::run(Arc::clone(config), Mode::Once, Clock::system(), Progress::default(), stop).await?;
     let snapshot = snapshot(config).await?;
     crate::engine::mark(&config.source.connection.connect("tillstream verify").await?).await?;
     let (_keep, stop) = tokio::sync::watch::channel(false);

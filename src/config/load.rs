@@ -113,9 +113,11 @@ fn read_source(section: Section<'_>, env: Env<'_>) -> Option<SourceConfig> {
         other => Err(format!("expected \"stop\" or \"resync\", found {other:?}")),
     });
     let lock_timeout =
-        section.parsed("lock_timeout", Duration::from_millis(500), |v| values::duration_within(v, "1ms", "60s"));
+        section.parsed("lock_timeout", Duration::from_millis(200), |v| values::duration_within(v, "1ms", "60s"));
+    let retained_wal_warning = section.parsed("retained_wal_warning", 1 << 30, values::bytes);
     section.finish();
-    Some(SourceConfig { connection: connection?, slot, publication, on_slot_lost, lock_timeout })
+    let connection = connection?;
+    Some(SourceConfig { connection, slot, publication, on_slot_lost, lock_timeout, retained_wal_warning })
 }
 
 fn read_target(section: Section<'_>, env: Env<'_>) -> TargetConfig {

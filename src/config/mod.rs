@@ -103,8 +103,10 @@ pub struct SourceConfig {
     pub slot: String,
     pub publication: String,
     pub on_slot_lost: OnSlotLost,
-    /// How long a catalogue statement may wait for a lock of the POS before it gives up and tries again later.
+    /// How long a statement of ours may keep the POS's writers waiting before it gives up and tries again later.
     pub lock_timeout: Duration,
+    /// WAL kept for the slot that is worth a warning, in bytes.
+    pub retained_wal_warning: i64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

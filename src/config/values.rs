@@ -29,6 +29,22 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     if ms == 0 { Err("must be longer than zero".to_string()) } else { Ok(Duration::from_millis(ms)) }
 }
 
+/// `500MB`, `1GB`: a whole number and one of PostgreSQL's units, in bytes.
+pub(super) fn bytes(text: &str) -> Result<i64, String> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let wrong = || format!("{text:?} is not a size; write a number and kB, MB, GB or TB, e.g. \"500MB\", \"1GB\"");
+    let power = match unit {
+        "kB" => 10,
+        "MB" => 20,
+        "GB" => 30,
+        "TB" => 40,
+        _ => return Err(wrong()),
+    };
+    let number: i64 = number.parse().map_err(|_| wrong())?;
+    number.checked_mul(1 << power).filter(|bytes| *bytes > 0).ok_or_else(wrong)
+}
+
 /// A duration within bounds, which are told as they would be written.
 pub(super) fn duration_within(text: &str, min: &str, max: &str) -> Result<Duration, String> {
     let value = duration(text)?;

@@ -53,12 +53,12 @@ impl Daemon {
         Ok(Daemon { progress, stop, ended, thread: Some(thread) })
     }
 
-    /// Waits until the first copy is made and the stream is followed.
+    /// Waits until the stores are copied and the stream is followed.
     ///
     /// # Errors
     /// The daemon ended instead.
     pub async fn live(&mut self) -> Result<(), Error> {
-        while !self.progress.is_live() {
+        while !self.progress.is_settled() {
             if let Ok(ended) = tokio::time::timeout(LOOK, &mut self.ended).await {
                 return Err(why(ended));
             }

@@ -10,7 +10,7 @@ use std::time::Instant as Moment;
 
 use bytes::Bytes;
 
-use super::stores::Stores;
+use super::stores::{Store, Stores};
 use crate::apply::batch::{Batch, End, Step};
 use crate::config::{Config, TableKind};
 use crate::domain::{Instant, TenantId};
@@ -30,8 +30,8 @@ pub struct Fault {
 pub enum FaultReason {
     /// A row or a table that cannot be used: quarantined until the operator has put it right.
     Unusable(String),
-    /// A table was truncated: what is kept of the store is copied again, exactly.
-    Truncated(String),
+    /// A table was truncated or renamed: what is kept of the store is copied again, exactly.
+    Changed(String),
 }
 
 /// The stream said something that this program does not understand: definite, never retried.
@@ -46,10 +46,18 @@ pub enum StreamError {
 /// What the tuples of a relation are to us.
 #[derive(Debug)]
 enum Route {
+    /// Of no store that is known, or of no part of one.
     Ignored,
     Planned(Box<Plan>),
     /// It is a store's table, but not as the mapping says: the store is set aside by the first change of it.
     Broken(TenantId, String),
+}
+
+/// A Relation message as it came.
+#[derive(Debug)]
+struct Seen {
+    namespace: Box<str>,
+    message: Box<[u8]>,
 }
 
 /// The source transaction being received.
@@ -70,6 +78,8 @@ pub struct Assembler {
     words: Arc<Vocabulary>,
     pub stores: Stores,
     routes: HashMap<u32, Route>,
+    /// What the server said of each relation: it does not say it again when a store is taken on.
+    relations: HashMap<u32, Seen>,
     /// The stored position, or the end of what was handed out since.
     position: Lsn,
     steps: Vec<Step>,
@@ -97,6 +107,7 @@ impl Assembler {
             words,
             stores,
             routes: HashMap::new(),
+            relations: HashMap::new(),
             position,
             steps: Vec::new(),
             transaction: None,
@@ -113,11 +124,13 @@ impl Assembler {
     /// Forgets what was received and not written: the stream starts again at `position`.
     pub fn restart(&mut self, position: Lsn) {
         self.routes.clear();
+        self.relations.clear();
         self.steps.clear();
         self.transaction = None;
         self.end = None;
         self.since = None;
         self.kept_back = None;
+        self.faults.clear();
         self.position = position;
         self.received = position;
     }
@@ -172,6 +185,8 @@ impl Assembler {
     fn change(&mut self, bytes: &Bytes, now: Moment) -> Result<(), StreamError> {
         let change = match pgoutput::decode(bytes)? {
             Message::Relation(relation) => {
+                let seen = Seen { namespace: relation.namespace.as_str().into(), message: bytes.as_ref().into() };
+                self.relations.insert(relation.oid, seen);
                 self.route(&relation);
                 return Ok(());
             }
@@ -179,9 +194,10 @@ impl Assembler {
             Message::Update { relation, old, new } => self.planned(relation, |plan| plan.update(old.as_ref(), &new)),
             Message::Delete { relation, old } => self.planned(relation, |plan| plan.delete(&old)),
             Message::Truncate { relations, .. } => {
-                let tables: Vec<(TenantId, String)> = relations.iter().filter_map(|oid| self.truncated(oid)).collect();
-                for (tenant, table) in tables {
-                    self.set_aside(tenant, FaultReason::Truncated(format!("{table} was truncated")));
+                for (tenant, reason) in relations.iter().filter_map(|oid| self.truncated(oid)).collect::<Vec<_>>() {
+                    if self.wanted(tenant) {
+                        self.set_aside(tenant, reason);
+                    }
                 }
                 return Ok(());
             }
@@ -235,24 +251,49 @@ impl Assembler {
         }
     }
 
-    fn truncated(&self, oid: u32) -> Option<(TenantId, String)> {
-        let Some(Route::Planned(plan)) = self.routes.get(&oid) else { return None };
-        self.wanted(plan.tenant).then(|| (plan.tenant, plan.table().to_string()))
+    fn truncated(&self, oid: u32) -> Option<(TenantId, FaultReason)> {
+        match self.routes.get(&oid)? {
+            Route::Ignored => None,
+            Route::Planned(plan) => {
+                Some((plan.tenant, FaultReason::Changed(format!("{} was truncated", plan.table()))))
+            }
+            Route::Broken(tenant, reason) => Some((*tenant, FaultReason::Unusable(reason.clone()))),
+        }
     }
 
     /// Finds out anew what a relation is to us: the server sends it again whenever it may have changed.
     fn route(&mut self, relation: &Relation) {
-        let route = match self.stores.table(&relation.namespace, &relation.name) {
+        let name = format!("{}.{}", relation.namespace, relation.name);
+        let part = self.stores.table(&relation.namespace, &relation.name);
+        let route = match part.and_then(|part| Some((part, self.config.mapping.tables.get(&part.2)?))) {
             None => Route::Ignored,
-            Some((tenant, zone, kind)) => match self.config.mapping.tables.get(&kind) {
-                None => Route::Ignored,
-                Some(mapping) => match Plan::new(tenant, zone, kind, mapping, relation, Arc::clone(&self.words)) {
+            Some(((tenant, zone, kind), mapping)) => {
+                match Plan::new(tenant, zone, kind, mapping, relation, Arc::clone(&self.words)) {
                     Ok(plan) => Route::Planned(Box::new(plan)),
                     Err(e) => Route::Broken(tenant, e.to_string()),
-                },
-            },
+                }
+            }
         };
-        self.routes.insert(relation.oid, route);
+        // A table that was a store's bears another name now: what happens to it goes past the store.
+        if let Some(Route::Planned(plan)) = self.routes.insert(relation.oid, route)
+            && plan.table() != name
+            && self.wanted(plan.tenant)
+        {
+            let reason = format!("{} is called {name} now", plan.table());
+            self.set_aside(plan.tenant, FaultReason::Changed(reason));
+        }
+    }
+
+    /// Takes a store's changes from now on: those of transactions whose commit record lies at or beyond its floor.
+    pub fn take_on(&mut self, store: Store) {
+        let of_store = |seen: &&Seen| *seen.namespace == *store.name;
+        let again: Vec<Box<[u8]>> = self.relations.values().filter(of_store).map(|seen| seen.message.clone()).collect();
+        self.stores.put(store);
+        for message in again {
+            if let Ok(Message::Relation(relation)) = pgoutput::decode(&message) {
+                self.route(&relation);
+            }
+        }
     }
 
     /// Drops what the current transaction has of the tenant, and everything of it from now on.
@@ -336,6 +377,17 @@ impl Assembler {
         Some(Batch { steps: std::mem::take(&mut self.steps), end: None })
     }
 
+    /// The furthest position with everything before it received.
+    pub fn received(&self) -> Lsn {
+        self.received
+    }
+
+    /// Beyond every transaction of which anything was received.
+    pub fn begun(&self) -> Lsn {
+        let inside = self.transaction.as_ref().map_or(Lsn::ZERO, |t| Lsn(t.final_lsn.0 + 1));
+        self.received.max(self.position).max(inside)
+    }
+
     /// End of what was handed out; the position at the start where nothing was yet.
     pub fn handed_out(&self) -> Lsn {
         self.position
@@ -360,6 +412,10 @@ impl Assembler {
             Some(event) => self.push(event, now),
             None => Ok(()),
         }
+    }
+
+    pub fn limit(&self) -> Option<Lsn> {
+        self.limit
     }
 
     /// Everything before `limit` was received and handed out.

@@ -34,6 +34,9 @@ pub enum EngineError {
     /// Another process holds the writer's lock, and this one is not to wait for it.
     #[error("another tillstream writes these reports")]
     Busy,
+    /// What we are connected to cannot be followed before it is promoted.
+    #[error("the source is a standby: waiting until it is promoted, or until [source] url leads to the primary")]
+    Standby,
     /// The slot is no longer where it was found to be: what to do is decided anew.
     #[error("{0}")]
     Moved(String),
@@ -61,6 +64,7 @@ impl EngineError {
             | EngineError::Slot(SlotError::Server(source)) => lost_connection(source),
             EngineError::Publication(PublicationError::Locked { .. })
             | EngineError::Slot(SlotError::InUse { .. })
+            | EngineError::Standby
             | EngineError::Moved(_)
             | EngineError::Silent { .. } => true,
             EngineError::Migrate(MigrateError::Server { source, .. }) => lost_connection(source),
@@ -107,7 +111,7 @@ impl EngineError {
     }
 }
 
-/// The server went away, is stopping or starting, or asks to try again; not a statement that will fail again, nor an
+/// The server went away, is stopping or starting, a standby still, or asks to try again; not a statement that will fail again, nor an
 /// answer that we cannot read.
 pub fn lost_connection(error: &tokio_postgres::Error) -> bool {
     let cause = std::error::Error::source(error);
@@ -115,5 +119,5 @@ pub fn lost_connection(error: &tokio_postgres::Error) -> bool {
         || cause.is_some_and(|cause| cause.is::<std::io::Error>())
         || error
             .code()
-            .is_some_and(|c| ["08", "40", "53", "57", "55P03"].iter().any(|class| c.code().starts_with(class)))
+            .is_some_and(|c| ["08", "40", "53", "57", "55P03", "25006"].iter().any(|class| c.code().starts_with(class)))
 }

@@ -22,7 +22,7 @@ const LONGEST: Duration = Duration::from_secs(20);
 /// The reports are held, or on their way to where they are to be held.
 pub struct Hold {
     limit: Lsn,
-    /// The run in progress has ended and nothing beyond the limit is taken any more; until then the stream goes on.
+    /// The run in progress and a copy's hand-over have ended, and nothing beyond the limit is taken any more; until then the stream goes on.
     begun: bool,
     /// Who waits for the answer; `None`: it was given.
     request: Option<i64>,
@@ -89,7 +89,7 @@ impl Session {
     pub(super) async fn advance_hold(&mut self) -> Result<(), EngineError> {
         let Some(hold) = &mut self.hold else { return Ok(()) };
         if !hold.begun {
-            if self.jobs.is_running() {
+            if self.jobs.is_running() || self.meeting {
                 return Ok(());
             }
             (hold.begun, hold.since) = (true, Moment::now());
@@ -161,6 +161,16 @@ impl Session {
         }
     }
 
+    /// Of a store that is not live there is nothing to compute from, and while it is copied its rows are locked.
+    fn named_live(&self, arguments: &Value) -> Result<Vec<(TenantId, String)>, String> {
+        let mut stores = self.named(arguments)?;
+        stores.retain(|(id, _)| self.assembler.stores.get(*id).is_some_and(|s| s.live));
+        if stores.is_empty() {
+            return Err("the store is not live; tillstream status says why".to_string());
+        }
+        Ok(stores)
+    }
+
     fn ask_runs(&mut self, request: i64, kind: &str, arguments: &Value) -> Result<(), String> {
         let text = |key: &str| arguments.get(key).and_then(Value::as_str);
         let day = |key: &str| text(key).and_then(|day| day.parse().ok()).ok_or("recalculate needs days");
@@ -172,21 +182,18 @@ impl Session {
             Some(at) => at.parse().map_err(|_| format!("{at:?} is not a timestamp"))?,
             None => self.clock.now(),
         };
-        let live = |id: &TenantId| self.assembler.stores.get(*id).is_some_and(|s| s.live);
-        let tenants: Vec<TenantId> = self.named(arguments)?.into_iter().map(|(id, _)| id).filter(live).collect();
-        if tenants.is_empty() {
-            return Err("the store is not live; tillstream status says why".to_string());
-        }
+        let tenants = self.named_live(arguments)?.into_iter().map(|(id, _)| id).collect();
         self.jobs.ask(request, tenants, task, at);
         Ok(())
     }
 
     /// Commands that write: between two batches, through the one writer.
     async fn command(&mut self, kind: &str, arguments: &Value) -> Result<Value, String> {
-        let stores = self.named(arguments)?;
-        let Some(writer) = &mut self.writer else { return Err("the writer is busy".into()) };
+        let tenant = arguments.get("tenant").and_then(Value::as_str);
         match kind {
             "rebuild" => {
+                let stores = self.named_live(arguments)?;
+                let Some(writer) = &mut self.writer else { return Err("the writer is busy".into()) };
                 let mut changed = 0;
                 for (id, name) in stores {
                     changed += writer.rebuild(id).await.map_err(|e| e.to_string())?;
@@ -194,19 +201,8 @@ impl Session {
                 }
                 Ok(json!({ "changed": changed }))
             }
-            "resync" => {
-                for (id, name) in stores {
-                    let statement = writer.sql.text("set_tenant_state");
-                    writer
-                        .client
-                        .execute(statement, &[&name, &"copying", &None::<String>])
-                        .await
-                        .map_err(|e| crate::apply::describe(&e))?;
-                    self.assembler.forget(id);
-                }
-                self.again = true;
-                Ok(json!({}))
-            }
+            "resync" => self.resync(tenant).await,
+            "purge" => self.purge(tenant).await,
             other => Err(format!("this daemon does not know {other:?}; is it older than the command?")),
         }
     }

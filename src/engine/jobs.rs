@@ -15,7 +15,7 @@ use super::clock::Clock;
 use super::error::EngineError;
 use super::progress::Progress;
 use super::steps::{Failed, Run, Step, Went, advance};
-use super::stores::Stores;
+use super::stores::{Store, Stores};
 use crate::apply::Writer;
 use crate::config::{Config, ScheduleConfig};
 use crate::domain::{BusinessDay, Instant, TenantId};
@@ -126,37 +126,51 @@ impl Jobs {
         only_rolls: bool,
     ) -> Result<Jobs, EngineError> {
         writer.client.execute(writer.sql.text("fail_cut_runs"), &[&clock.now()]).await?;
-        let first_seen = writer.client.query(writer.sql.text("read_first_seen"), &[]).await?;
-        let runs = writer.client.query(writer.sql.text("read_runs"), &[]).await?;
-        let mut states = Vec::new();
-        for store in stores.iter().filter(|store| store.live) {
-            let seen = first_seen.iter().find(|row| row.try_get::<_, i32>(0).is_ok_and(|id| id == store.id.0));
-            let seen = seen.map(|row| row.try_get(1)).transpose()?.unwrap_or_else(|| clock.now());
-            for job in Job::ALL {
-                let Some(cron) = cron(&config.schedule, job) else { continue };
-                let timetable = Timetable::new(cron, store.zone)
-                    .map_err(|e| EngineError::Definite(format!("[schedule] {job}: {e}")))?;
-                let mut state =
-                    JobState { job, tenant: store.id, timetable, first_seen: seen, last_due: None, failure: None };
-                for row in &runs {
-                    let (tenant, name): (String, String) = (row.try_get(0)?, row.try_get(1)?);
-                    if tenant == store.name && name == job.name() {
-                        state.last_due = row.try_get(2)?;
-                        let (attempts, failed): (i32, Option<bool>) = (row.try_get(3)?, row.try_get(4)?);
-                        let finished: Option<Instant> = row.try_get(5)?;
-                        state.failure = finished
-                            .filter(|_| failed == Some(true))
-                            .map(|at| Failure { attempts: u32::try_from(attempts).unwrap_or(1), at });
-                    }
-                }
-                states.push(state);
-            }
-        }
+        let live: Vec<&Store> = stores.iter().filter(|store| store.live).collect();
+        let states = states(config, writer, &live, clock).await?;
         let jobs = Jobs { states, running: None, asked: Vec::new(), only_rolls, just_ended: false, progress };
         for job in Job::ALL {
             jobs.tell_last_success(job);
         }
         Ok(jobs)
+    }
+
+    /// The calendar of a store that is live from now on.
+    pub async fn add(
+        &mut self,
+        config: &Config,
+        writer: &Writer,
+        stores: &Stores,
+        tenant: TenantId,
+        clock: &Clock,
+    ) -> Result<(), EngineError> {
+        let Some(store) = stores.get(tenant) else { return Ok(()) };
+        self.states.retain(|state| state.tenant != tenant);
+        self.states.extend(states(config, writer, &[store], clock).await?);
+        Ok(())
+    }
+
+    /// A store is not live any more: nothing is run for it, and what runs for it ends here. Comes back: answers.
+    pub async fn abandon(
+        &mut self,
+        tenant: TenantId,
+        writer: &Writer,
+        clock: &Clock,
+    ) -> Result<Vec<(i64, Result<Value, String>)>, EngineError> {
+        const WHY: &str = "the store is not live any more";
+        self.states.retain(|state| state.tenant != tenant);
+        if let Some(Running { run, record: Some(record), .. }) = self.running.take_if(|r| r.run.tenant == tenant) {
+            let values: [&(dyn tokio_postgres::types::ToSql + Sync); 5] =
+                [&record, &clock.now(), &run.changed, &run.drifted, &Some(WHY)];
+            writer.client.execute(writer.sql.text("finish_run"), &values).await?;
+        }
+        for asked in &mut self.asked {
+            asked.tenants.retain(|asked| *asked != tenant);
+        }
+        let ended = self.asked.extract_if(.., |asked| asked.tenants.is_empty());
+        let answer =
+            |runs: Vec<Value>| if runs.is_empty() { Err(WHY.to_string()) } else { Ok(json!({ "runs": runs })) };
+        Ok(ended.map(|asked| (asked.request, answer(asked.runs))).collect())
     }
 
     /// For operators: the store that waits longest for this job tells.
@@ -336,4 +350,40 @@ impl Jobs {
         let asked = self.asked.remove(0);
         Ok(Some((asked.request, Reply::End(Ok(json!({ "runs": asked.runs }))))))
     }
+}
+
+/// The calendar of some stores and what is recorded of their runs.
+async fn states(
+    config: &Config,
+    writer: &Writer,
+    stores: &[&Store],
+    clock: &Clock,
+) -> Result<Vec<JobState>, EngineError> {
+    let first_seen = writer.client.query(writer.sql.text("read_first_seen"), &[]).await?;
+    let runs = writer.client.query(writer.sql.text("read_runs"), &[]).await?;
+    let mut states = Vec::new();
+    for store in stores {
+        let seen = first_seen.iter().find(|row| row.try_get::<_, i32>(0).is_ok_and(|id| id == store.id.0));
+        let seen = seen.map(|row| row.try_get(1)).transpose()?.unwrap_or_else(|| clock.now());
+        for job in Job::ALL {
+            let Some(cron) = cron(&config.schedule, job) else { continue };
+            let timetable = Timetable::new(cron, store.zone)
+                .map_err(|e| EngineError::Definite(format!("[schedule] {job}: {e}")))?;
+            let mut state =
+                JobState { job, tenant: store.id, timetable, first_seen: seen, last_due: None, failure: None };
+            for row in &runs {
+                let (tenant, name): (String, String) = (row.try_get(0)?, row.try_get(1)?);
+                if tenant == store.name && name == job.name() {
+                    state.last_due = row.try_get(2)?;
+                    let (attempts, failed): (i32, Option<bool>) = (row.try_get(3)?, row.try_get(4)?);
+                    let finished: Option<Instant> = row.try_get(5)?;
+                    state.failure = finished
+                        .filter(|_| failed == Some(true))
+                        .map(|at| Failure { attempts: u32::try_from(attempts).unwrap_or(1), at });
+                }
+            }
+            states.push(state);
+        }
+    }
+    Ok(states)
 }

@@ -2,18 +2,23 @@
 //!
 //! ```text
 //! run ── lock (or wait as a standby) ── prepare ── Session::run ──> stopped
-//!  ^                                        ^           │ stores changed
+//!  ^                                        ^           │ configuration changed
 //!  └── backoff <── connection lost ─────────┼───────────┘
 //! ```
-//! One writer: the stream, copies, day rolls and the requests of commands all go through the session's writer, between
-//! two batches, so nothing interleaves.
+//! One writer: the stream, jobs and the requests of commands all go through the session's writer, between two batches,
+//! so nothing interleaves. Copies of stores are written beside it (copying.rs) and become part of the reports between two
+//! batches.
 
 pub mod assembler;
 #[cfg(test)]
 mod assembler_tests;
 pub mod clock;
 mod confirm;
+mod copier;
+mod copying;
+mod definitions;
 pub mod error;
+mod handover;
 mod hold;
 pub mod jobs;
 mod lag;
@@ -21,9 +26,12 @@ pub mod position;
 pub mod prepare;
 mod probe;
 pub mod progress;
+mod roster;
+mod scout;
 pub mod session;
 mod steps;
 pub mod stores;
+mod vitals;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -175,7 +183,7 @@ async fn one_session(
 ) -> Result<Ended, EngineError> {
     let Some(target) = lock(config, mode, progress, failures).await? else { return Ok(Ended::Stopped) };
     progress.says("starting: looking at slot, position and stores");
-    let prepared = prepare::prepare(config, target, clock, progress).await?;
+    let prepared = prepare::prepare(config, target).await?;
     let session = Session::open(Arc::clone(config), clock.clone(), prepared, mode, progress.clone()).await?;
     if *failures > 0 {
         tracing::info!(failures = *failures, "well again: following the stream");

@@ -56,13 +56,8 @@ pub fn decide(
             stored.database, source.database
         ));
     }
-    let timeline = i64::from(stored.timeline);
-    if timeline != i64::from(source.timeline) {
-        return Decision::Refuse(format!(
-            "the source is on timeline {} now, the reports were made on {timeline}: it was restored from a backup or \
-             failed over, and may lack or repeat changes; run: tillstream resync",
-            source.timeline
-        ));
+    if let Err(why) = same_history(stored, source) {
+        return Decision::Refuse(format!("{why}; changes may be missing or come again: run: tillstream resync"));
     }
     if stored.lsn > source.flushed {
         return Decision::Refuse(format!(
@@ -86,16 +81,36 @@ pub fn decide(
     }
 }
 
+/// Whether everything up to the stored position also happened where the source is now: it may have failed over since, or
+/// have been restored.
+fn same_history(stored: &StoredPosition, source: &Identity) -> Result<(), String> {
+    let (ours, now) = (u32::try_from(stored.timeline).unwrap_or_default(), source.timeline);
+    if ours == now {
+        return Ok(());
+    }
+    let left = source.history.iter().find(|fork| fork.timeline == ours);
+    match left {
+        Some(fork) if stored.lsn <= fork.at => Ok(()),
+        Some(fork) => Err(format!(
+            "the source is on timeline {now} now, which left the reports' timeline {ours} at {}, before their position {}: \
+             it was restored from a backup, or failed over to a standby that lagged behind",
+            fork.at, stored.lsn
+        )),
+        None => Err(format!(
+            "the source is on timeline {now} now, which does not come from the reports' timeline {ours}: it was restored \
+             from a backup"
+        )),
+    }
+}
+
 fn invalidated(slot: &SlotInfo, slot_name: &str) -> String {
-    let reason = slot.invalidation_reason.as_deref().or(slot.wal_status.as_deref()).unwrap_or("unknown");
-    format!(
-        "the server has invalidated slot {slot_name:?} and removed WAL that it needed ({reason}; see max_slot_wal_keep_size)"
-    )
+    format!("the server has invalidated slot {slot_name:?}: {}", slot.why_lost())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::Fork;
 
     fn stored() -> StoredPosition {
         StoredPosition {
@@ -108,7 +123,13 @@ mod tests {
     }
 
     fn source() -> Identity {
-        Identity { system_identifier: "7".into(), timeline: 1, flushed: Lsn(200), database: "pos".into() }
+        Identity {
+            system_identifier: "7".into(),
+            timeline: 1,
+            flushed: Lsn(200),
+            database: "pos".into(),
+            history: Vec::new(),
+        }
     }
 
     fn slot(confirmed: u64) -> SlotInfo {
@@ -122,6 +143,7 @@ mod tests {
             invalidation_reason: None,
             retained_bytes: None,
             safe_wal_size: None,
+            failover: false,
         }
     }
 
@@ -146,6 +168,38 @@ mod tests {
             Identity { database: "other".into(), ..source() },
         ] {
             assert!(matches!(decide(Some(&stored()), Some(&slot(100)), &other, "s"), Decision::Refuse(_)), "{other:?}");
+        }
+    }
+    #[test]
+    fn goes_on_where_the_history_is_the_same() {
+        let on = |timeline, history: &[(u32, u64)]| {
+            let history = history.iter().map(|(timeline, at)| Fork { timeline: *timeline, at: Lsn(*at) }).collect();
+            decide(Some(&stored()), Some(&slot(90)), &Identity { timeline, history, ..source() }, "s")
+        };
+        assert_eq!(on(2, &[(1, 100)]), Decision::Continue(Lsn(100)));
+        assert_eq!(on(3, &[(1, 150), (2, 160)]), Decision::Continue(Lsn(100)));
+        for (timeline, history, why) in
+            [(2, &[(1, 99)][..], "at 0/63"), (3, &[(2, 150)], "does not come from"), (0, &[], "does not come from")]
+        {
+            assert!(matches!(on(timeline, history), Decision::Refuse(said) if said.contains(why)), "{why}");
+        }
+    }
+
+    #[test]
+    fn a_lost_slot_says_why() {
+        for (reason, why) in [
+            (Some("wal_removed"), "max_slot_wal_keep_size"),
+            (Some("rows_removed"), "conflict with recovery"),
+            (Some("idle_timeout"), "idle_replication_slot_timeout"),
+            (None, "lost"),
+        ] {
+            let info = SlotInfo {
+                wal_status: Some("lost".into()),
+                invalidation_reason: reason.map(str::to_string),
+                ..slot(100)
+            };
+            let said = decide(Some(&stored()), Some(&info), &source(), "s");
+            assert!(matches!(&said, Decision::Lost(said) if said.contains(why)), "{said:?}");
         }
     }
 }

@@ -14,9 +14,6 @@ use crate::ops::metrics::{Metrics, ReconnectCause};
 use crate::ops::systemd::Notifier;
 use crate::schedule::Job;
 
-/// One statement of a first copy may build all sums of a large store.
-const COPY_PATIENCE: Duration = Duration::from_secs(4 * 3600);
-
 /// Cheap to clone; all clones are one. Without [`Progress::watched`] only the counters are kept.
 #[derive(Debug, Clone, Default)]
 pub struct Progress(Arc<Inner>);
@@ -24,6 +21,7 @@ pub struct Progress(Arc<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     is_live: AtomicBool,
+    is_settled: AtomicBool,
     position: AtomicU64,
     changes: AtomicU64,
     batches: AtomicU64,
@@ -56,6 +54,11 @@ impl Progress {
         self.0.is_live.load(Ordering::Relaxed)
     }
 
+    /// The stream is followed, and no store waits to be copied.
+    pub fn is_settled(&self) -> bool {
+        self.0.is_settled.load(Ordering::Relaxed)
+    }
+
     /// Row changes written since the start.
     pub fn changes(&self) -> u64 {
         self.0.changes.load(Ordering::Relaxed)
@@ -83,9 +86,14 @@ impl Progress {
         }
     }
 
+    pub(super) fn settled(&self, settled: bool) {
+        self.0.is_settled.store(settled, Ordering::Relaxed);
+    }
+
     /// The session has ended, however; nothing is in hand any more.
     pub(super) fn down(&self) {
         self.0.is_live.store(false, Ordering::Relaxed);
+        self.settled(false);
         if let Some(ops) = self.ops() {
             ops.health.set_stream_live(false);
             ops.health.work_ends();
@@ -110,19 +118,6 @@ impl Progress {
     pub(super) fn work_begins(&self) {
         if let Some(ops) = self.ops() {
             ops.health.work_begins();
-        }
-    }
-
-    /// A first copy: rows arrive all the time, but a single statement may take long.
-    pub(super) fn copy_begins(&self) {
-        if let Some(ops) = self.ops() {
-            ops.health.work_begins_with(COPY_PATIENCE);
-        }
-    }
-
-    pub(super) fn moved(&self) {
-        if let Some(ops) = self.ops() {
-            ops.health.moved();
         }
     }
 

@@ -3,10 +3,10 @@
 //! The loop's priorities, in this order: stop, the write in hand, the heartbeat, the next event. While a batch is being
 //! written the next one is received. Whatever else writes to the target runs between two batches, on the same session.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant as Moment};
 
-use pgwire_replication::ReplicationConfig;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
@@ -14,6 +14,7 @@ use tokio::time::MissedTickBehavior;
 use super::assembler::{Assembler, FaultReason};
 use super::clock::Clock;
 use super::confirm::Confirmations;
+use super::copier::Copier;
 use super::error::EngineError;
 use super::hold::Hold;
 use super::jobs::{Jobs, Reply};
@@ -21,13 +22,13 @@ use super::lag::Lag;
 use super::position::{Decision, decide};
 use super::prepare::Prepared;
 use super::probe::Probe;
+use super::scout::{Found, Scout};
+use super::vitals::answer;
 use super::{Mode, PREDECESSOR, PREDECESSOR_LOOK, Progress};
 use crate::apply::writer::Applied;
 use crate::apply::{ApplyError, Batch, Writer};
 use crate::config::Config;
-use crate::domain::TenantId;
 use crate::lsn::Lsn;
-use crate::source::catalog::{self, StoreTables};
 use crate::source::{Identity, SourceError, SourceErrorKind, Stream, StreamEvent, slot};
 
 /// How often the session looks at what is not an event: requests, durable positions, the calendar.
@@ -36,12 +37,6 @@ const HEARTBEAT: Duration = Duration::from_millis(200);
 const IDLE_MOVE: Duration = Duration::from_secs(5);
 /// How often the operators' view of the stores' states is brought up to date.
 const STATES: Duration = Duration::from_secs(15);
-/// How often the service manager is told how it goes.
-const SAY: Duration = Duration::from_secs(5);
-/// How long the databases may take to answer a question of the heartbeat.
-const ANSWER_LIMIT: Duration = Duration::from_secs(15);
-/// A batch this long under way, and somebody should look whether the database is still there.
-const LONG_BATCH: Duration = Duration::from_secs(15);
 /// When a session breaks: how long the batch in hand may take to tell how it ended.
 const LAST_BATCH: Duration = Duration::from_secs(5);
 /// Events taken in a row before the loop looks around.
@@ -65,26 +60,43 @@ pub struct Session {
     pub(super) stream: Stream,
     /// At home between two batches.
     pub(super) writer: Option<Writer>,
-    writing: Option<Writing>,
+    pub(super) writing: Option<Writing>,
     /// When the batch in hand was begun, or the database last gave a sign of life since.
-    written_since: Moment,
-    confirmations: Confirmations,
+    pub(super) written_since: Moment,
+    pub(super) confirmations: Confirmations,
     pub(super) source: Arc<tokio_postgres::Client>,
-    probe: Probe,
-    lag: Lag,
-    discovered: Vec<StoreTables>,
+    pub(super) probe: Probe,
+    pub(super) lag: Lag,
+    scout: Option<Scout>,
+    /// What the scout has found and nobody has looked at.
+    found: Option<Result<Found, EngineError>>,
+    /// How many of its finds were looked at.
+    pub(super) looks: u64,
+    /// Stores that the last look found something wrong with, and what.
+    pub(super) suspected: BTreeMap<String, String>,
+    pub(super) copier: Copier,
+    /// The assembler stops where a copy and the session meet.
+    pub(super) meeting: bool,
+    /// Stores of which this stream may leave out changes: it is read anew before they are live again.
+    pub(super) stale: BTreeSet<String>,
+    /// Stores that could not be copied for what is in their rows: not again before somebody says so.
+    pub(super) unfit: BTreeSet<String>,
+    /// A store's part of some batch was refused: the stores are written one after the other until the stored position is
+    /// here, to find out whose.
+    apart: Option<Lsn>,
+    refused: Option<ApplyError>,
     pub(super) hold: Option<Hold>,
     pub(super) jobs: Jobs,
-    progress: Progress,
-    until: Option<Lsn>,
-    pub(super) again: bool,
+    pub(super) progress: Progress,
+    pub(super) until: Option<Lsn>,
+    /// The configuration has changed.
+    again: bool,
     /// Requests wait, or the day has changed: something to do between two batches.
     chores: bool,
     moved: Moment,
-    looked: Moment,
     /// When the stores were last counted; `None`: they have to be.
-    counted: Option<Moment>,
-    said: Option<Moment>,
+    pub(super) counted: Option<Moment>,
+    pub(super) said: Option<Moment>,
 }
 
 impl Session {
@@ -96,20 +108,18 @@ impl Session {
         mode: Mode,
         progress: Progress,
     ) -> Result<Session, EngineError> {
-        let Prepared { mut writer, stored, source, stores, discovered } = prepared;
+        let Prepared { mut writer, stored, source, stores } = prepared;
         let until = match mode {
             Mode::Forever => None,
             // Our own commit in the source's WAL: when the stream has passed it, everything before it is in.
             Mode::Once => Some(super::hold::mark(&source).await?),
             Mode::UpTo(position) => Some(position),
         };
-        let settings =
-            config.source.connection.replication(&config.source.slot, &config.source.publication, "tillstream stream");
         let position = writer.position();
         progress.stands_at(position);
         // Opening the stream confirms the position: it has to be on disk, also where a predecessor left it a moment ago.
         writer.flush().await?;
-        let (stream, identity) = open_stream(settings, position).await?;
+        let (stream, identity) = open_stream(&config, position).await?;
         // Only now nobody else can move the slot any more; from one that was moved on the server would silently skip.
         let info = slot::info(&source, &config.source.slot).await?;
         match decide(Some(&stored), info.as_ref(), &identity, &config.source.slot) {
@@ -127,8 +137,11 @@ impl Session {
             assembler.set_limit(Some(limit), now)?;
         }
         let source = Arc::new(source);
-        let probe = Probe::start(Arc::clone(&source), config.source.slot.clone(), progress.clone());
+        let probe = Probe::start(Arc::clone(&source), Arc::clone(&config), progress.clone());
         Ok(Session {
+            // A copy made now would hold what lies beyond the position that everything is to stand at.
+            scout: (!matches!(mode, Mode::UpTo(_))).then(|| Scout::start(Arc::clone(&config))),
+            copier: Copier::new(Arc::clone(&config), clock.clone()),
             assembler,
             config,
             clock,
@@ -140,7 +153,14 @@ impl Session {
             source,
             probe,
             lag: Lag::default(),
-            discovered,
+            found: None,
+            looks: 0,
+            suspected: BTreeMap::new(),
+            meeting: false,
+            stale: BTreeSet::new(),
+            unfit: BTreeSet::new(),
+            apart: None,
+            refused: None,
             hold: None,
             jobs,
             progress,
@@ -148,7 +168,6 @@ impl Session {
             again: false,
             chores: true,
             moved: now,
-            looked: now,
             counted: None,
             said: None,
         })
@@ -210,6 +229,8 @@ impl Session {
                     self.look_for_target().await?;
                 }
                 () = reloaded(reload), if !self.again => self.again = true,
+                found = look(&mut self.scout), if self.found.is_none() => self.found = Some(found),
+                () = self.copier.news(), if self.is_between() => {}
                 event = self.stream.next(), if self.assembler.wants_more() && !*stop.borrow() => self.take(event?)?,
                 () = until(deadline), if deadline.is_some() => {}
                 () = std::future::ready(()), if self.writer.is_some() && self.jobs.has_step() && self.may_run_jobs() => {}
@@ -253,8 +274,9 @@ impl Session {
         let Some(mut writer) = self.writer.take() else { return };
         self.progress.work_begins();
         self.written_since = Moment::now();
+        let apart = self.apart.is_some();
         self.writing = Some(tokio::spawn(async move {
-            let applied = writer.apply(batch).await;
+            let applied = if apart { writer.apply_apart(batch).await } else { writer.apply(batch).await };
             (writer, applied)
         }));
     }
@@ -263,7 +285,50 @@ impl Session {
         self.writing = None;
         self.progress.work_ends();
         self.writer = Some(done.0);
-        self.applied(done.1?);
+        match done.1 {
+            Ok(applied) => {
+                self.apart = self.apart.filter(|until| applied.committed.is_none() || applied.position < *until);
+                self.applied(applied);
+                Ok(())
+            }
+            Err(e) if e.is_of_a_store() => {
+                self.refused = Some(e);
+                Ok(())
+            }
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// A batch was refused for what some store's rows say. It is rolled back; the stream is read again from the stored
+    /// position, without that store once it is known.
+    async fn refused(&mut self, error: ApplyError) -> Result<(), EngineError> {
+        let Some(writer) = &self.writer else { return Ok(()) };
+        let position = writer.position();
+        match error {
+            ApplyError::Refused(tenant, why) => {
+                self.set_aside(tenant, FaultReason::Unusable(why.to_string())).await?;
+            }
+            ApplyError::Overflow(tenant, why) => self.set_aside(tenant, FaultReason::Unusable(why)).await?,
+            e if self.apart.is_some() => return Err(e.into()),
+            e => {
+                tracing::warn!("a batch was refused, looking for the store: {e}");
+                // At the latest with the next commit after what is in hand.
+                self.apart = Some(self.assembler.handed_out().max(Lsn(position.0 + 1)));
+            }
+        }
+        self.read_again().await
+    }
+
+    /// Gives up what was received and not committed, and reads the stream again from the stored position.
+    pub(super) async fn read_again(&mut self) -> Result<(), EngineError> {
+        let Some(writer) = &mut self.writer else { return Ok(()) };
+        writer.roll_back().await?;
+        // Opening the stream confirms the position: it has to be on disk.
+        writer.flush().await?;
+        let position = writer.position();
+        self.stream.end().await;
+        self.stream = open_stream(&self.config, position).await?.0;
+        self.assembler.restart(position);
         Ok(())
     }
 
@@ -276,47 +341,20 @@ impl Session {
         self.progress.seen(&mut self.assembler.seen_changes);
     }
 
-    /// How far behind the reports are, and a word on it. Also while a write takes long.
-    fn measure(&mut self) {
-        let now = Moment::now();
-        if let Some((end, at)) = self.probe.end() {
-            self.lag.probed(end, at);
-        }
-        let unwritten = self.writing.is_some() || self.writer.as_ref().is_none_or(Writer::is_open);
-        let idle = self.assembler.idle_position().filter(|_| !unwritten);
-        let covered = idle.unwrap_or_default().max(self.progress.position());
-        let Some((bytes, time)) = self.lag.behind(covered, now) else { return };
-        self.progress.behind(bytes, time);
-        if self.said.is_none_or(|said| said.elapsed() >= SAY) {
-            self.said = Some(now);
-            let (live, all) = self.assembler.stores.iter().fold((0, 0), |n, s| (n.0 + usize::from(s.live), n.1 + 1));
-            let behind = if time < SAY { "up to date".to_string() } else { format!("{} s behind", time.as_secs()) };
-            self.progress.says(&format!("live: {live} of {all} stores, {behind}"));
-        }
-    }
-
-    /// For operators: how many stores are in which state.
-    async fn count_stores(&mut self) -> Result<(), EngineError> {
-        let Some(writer) = &self.writer else { return Ok(()) };
-        self.counted = Some(Moment::now());
-        let rows = answer("target", writer.client.query(writer.sql.text("count_stores"), &[])).await?;
-        let count =
-            |row: &tokio_postgres::Row| Ok((row.try_get(0)?, usize::try_from(row.try_get::<_, i64>(1)?).unwrap_or(0)));
-        let counts = rows.iter().map(count).collect::<Result<Vec<_>, tokio_postgres::Error>>()?;
-        self.progress.stores(&counts);
-        Ok(())
-    }
-
     /// Between two batches, the writer at home.
     async fn between(&mut self) -> Result<(), EngineError> {
         self.progress.work_begins();
         self.chores().await?;
+        self.progress.settled(self.roster_is_settled());
         self.progress.work_ends();
         self.start_if_ready(false);
         Ok(())
     }
 
     async fn chores(&mut self) -> Result<(), EngineError> {
+        if let Some(error) = self.refused.take() {
+            self.refused(error).await?;
+        }
         for fault in self.assembler.take_faults() {
             self.set_aside(fault.tenant, fault.reason).await?;
         }
@@ -326,20 +364,37 @@ impl Session {
         if self.jobs.has_step() {
             self.run_jobs().await?;
         }
-        self.advance_hold().await
+        self.advance_hold().await?;
+        if self.is_between()
+            && let Some(found) = self.found.take()
+        {
+            self.look_at(found).await?;
+        }
+        self.advance_copy().await
+    }
+
+    /// Not in the middle of a source transaction larger than a batch: what is said now is committed by itself.
+    fn is_between(&self) -> bool {
+        self.writer.as_ref().is_some_and(|writer| !writer.is_open())
+    }
+
+    pub(super) fn look_soon(&self) {
+        if let Some(scout) = &self.scout {
+            scout.look_soon();
+        }
     }
 
     /// Never in the middle of a source transaction larger than a batch: what was said of a store is committed with it.
     fn is_done(&self) -> bool {
-        let between = self.writer.as_ref().is_some_and(|writer| !writer.is_open());
-        if !between || self.jobs.is_busy() {
+        if !self.is_between() || self.jobs.is_busy() {
             return false;
         }
         let caught_up = self.until.is_some_and(|until| self.assembler.has_reached(until));
-        self.again || caught_up && !self.jobs.has_due_roll(self.clock.now())
+        let settled = self.roster_is_settled() || self.scout.is_none();
+        self.again || caught_up && settled && !self.jobs.has_due_roll(self.clock.now())
     }
 
-    /// Durable positions, requests, idle positions, the calendar, new stores.
+    /// Durable positions, requests, idle positions, the calendar.
     async fn beat(&mut self) -> Result<(), EngineError> {
         let Some(writer) = &mut self.writer else { return Ok(()) };
         if writer.is_open() {
@@ -365,10 +420,6 @@ impl Session {
         if !self.jobs.is_running() {
             self.run_jobs().await?;
         }
-        if self.looked.elapsed() >= self.config.tenants.discover_every && self.until.is_none() {
-            self.looked = Moment::now();
-            self.look_for_stores().await?;
-        }
         Ok(())
     }
 
@@ -383,6 +434,12 @@ impl Session {
         if self.moved.elapsed() < IDLE_MOVE && !caught_up && !awaited {
             return Ok(());
         }
+        self.move_to_idle().await
+    }
+
+    /// The stored position moves to where there is nothing before it for us.
+    pub(super) async fn move_to_idle(&mut self) -> Result<(), EngineError> {
+        let Some(position) = self.assembler.idle_position() else { return Ok(()) };
         let Some(writer) = &mut self.writer else { return Ok(()) };
         let applied = writer.move_to(position).await?;
         self.assembler.moved_to(position);
@@ -393,7 +450,7 @@ impl Session {
     /// No job begins or goes on while the reports are held at a position, or inside a transaction larger than a batch.
     pub(super) fn may_run_jobs(&self) -> bool {
         let held = self.hold.is_some() && !self.jobs.is_running();
-        !held && self.writer.as_ref().is_some_and(|writer| !writer.is_open())
+        !held && self.is_between()
     }
 
     /// One step of a job, if one is running or due.
@@ -407,50 +464,6 @@ impl Session {
             Some((request, Reply::End(answer))) => self.answer(request, answer).await,
             None => Ok(()),
         }
-    }
-
-    /// A batch may wait for a lock, or for an answer that will never come: another connection tells which.
-    async fn look_for_target(&mut self) -> Result<(), EngineError> {
-        if self.writing.is_some() && self.written_since.elapsed() > LONG_BATCH {
-            let looked = answer("target", self.config.target_connection().connect("tillstream look")).await;
-            if let Err(e) = looked
-                && !matches!(&e, EngineError::Connect(e) if !e.is_unreachable())
-            {
-                return Err(e);
-            }
-            self.written_since = Moment::now();
-        }
-        Ok(())
-    }
-
-    async fn look_for_stores(&mut self) -> Result<(), EngineError> {
-        let found = answer("source", catalog::discover(&self.source, &self.config)).await?.stores;
-        let drift = answer("source", crate::source::publication::drift(&self.source, &self.config, &found)).await?;
-        if found != self.discovered || !drift.none() {
-            tracing::info!("the stores or their tables have changed");
-            self.again = true;
-        }
-        Ok(())
-    }
-
-    /// One store is in trouble: the others go on without it.
-    async fn set_aside(&mut self, tenant: TenantId, reason: FaultReason) -> Result<(), EngineError> {
-        let Some(name) = self.assembler.stores.get(tenant).map(|s| s.name.clone()) else { return Ok(()) };
-        let (state, message) = match reason {
-            FaultReason::Unusable(message) => {
-                tracing::error!(store = %name, problem = %message, "store is quarantined; mend it, then run: tillstream resync --tenant {name}");
-                ("quarantined", Some(message))
-            }
-            FaultReason::Truncated(message) => {
-                tracing::warn!(store = %name, reason = %message, "store is copied again");
-                self.again = true;
-                ("copying", None)
-            }
-        };
-        let Some(writer) = &self.writer else { return Ok(()) };
-        writer.client.execute(writer.sql.text("set_tenant_state"), &[&name, &state, &message]).await?;
-        self.counted = None;
-        Ok(())
     }
 
     /// At the end: everything committed is forced to disk and confirmed.
@@ -477,7 +490,9 @@ async fn join(writing: &mut Option<Writing>) -> Result<(Writer, Result<Applied, 
 }
 
 /// Waits a little for whoever held the slot last and is gone already.
-async fn open_stream(settings: ReplicationConfig, start: Lsn) -> Result<(Stream, Identity), SourceError> {
+async fn open_stream(config: &Config, start: Lsn) -> Result<(Stream, Identity), SourceError> {
+    let source = &config.source;
+    let settings = source.connection.replication(&source.slot, &source.publication, "tillstream stream");
     let since = Moment::now();
     loop {
         match Stream::open(settings.clone(), start).await {
@@ -489,14 +504,11 @@ async fn open_stream(settings: ReplicationConfig, start: Lsn) -> Result<(Stream,
     }
 }
 
-/// A question that a living server answers at once. Nothing else ends the wait where the network is cut without a word.
-async fn answer<T, E: Into<EngineError>>(
-    whom: &'static str,
-    question: impl Future<Output = Result<T, E>>,
-) -> Result<T, EngineError> {
-    match tokio::time::timeout(ANSWER_LIMIT, question).await {
-        Ok(answered) => answered.map_err(Into::into),
-        Err(_) => Err(EngineError::Silent { whom, limit: ANSWER_LIMIT }),
+/// What the next look finds.
+async fn look(scout: &mut Option<Scout>) -> Result<Found, EngineError> {
+    match scout {
+        Some(scout) => scout.next().await,
+        None => std::future::pending().await,
     }
 }
 

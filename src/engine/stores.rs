@@ -66,6 +66,12 @@ impl Stores {
         self.by_id.get(&id).is_some_and(|store| store.live && final_lsn >= store.floor)
     }
 
+    pub fn remove(&mut self, id: TenantId) {
+        if let Some(store) = self.by_id.remove(&id) {
+            self.by_schema.remove(&store.name);
+        }
+    }
+
     pub fn set_aside(&mut self, id: TenantId) {
         if let Some(store) = self.by_id.get_mut(&id) {
             store.live = false;

@@ -1,6 +1,7 @@
 //! One row change of the POS, typed.
 
 use super::entity::{Customer, Payment, PaymentKind, Pricing, Product, SaleStatus, Session, StockLimits, StockShare};
+use crate::config::TableKind;
 use crate::domain::{BusinessDay, Instant, Money, Quantity};
 
 /// What happened to one row. `Update` carries the old key where the primary key changed.
@@ -122,4 +123,24 @@ pub enum Change {
     Movement(RowOp<MovementRow>),
     Batch(RowOp<BatchRow>),
     Reservation(RowOp<ReservationRow>),
+}
+
+impl Change {
+    /// The source row it is about.
+    pub fn row(&self) -> (TableKind, i64) {
+        match self {
+            Change::Sale(op) => (TableKind::Sale, op.id()),
+            Change::Item(op) => (TableKind::SaleItem, op.id()),
+            Change::Payment(op) => (TableKind::Payment, op.id()),
+            Change::Customer(op) => (TableKind::Customer, op.id()),
+            Change::Transaction(op) => (TableKind::CustomerTransaction, op.id()),
+            Change::Session(op) => (TableKind::Session, op.id()),
+            Change::Product(op) => (TableKind::Product, op.id()),
+            Change::Pricing(op) => (TableKind::Pricing, op.id()),
+            Change::StockLimits(op) => (TableKind::StockLimits, op.id()),
+            Change::Movement(op) => (TableKind::StockMovement, op.id()),
+            Change::Batch(op) => (TableKind::Batch, op.id()),
+            Change::Reservation(op) => (TableKind::Reservation, op.id()),
+        }
+    }
 }

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use chrono::Datelike;
 use chrono_tz::Tz;
 use postgres_types::Type;
 use rust_decimal::Decimal;
@@ -20,6 +21,9 @@ use crate::pgoutput::{OldRow, Relation, Tuple, Value, ValueError};
 const MAX_COLUMNS: usize = 8;
 /// Report columns hold less than this before the decimal point, so no source value may reach it: 10^16.
 const LARGEST: Decimal = Decimal::from_parts(0x6FC1_0000, 0x0023_86F2, 0, false, 0);
+
+/// No source time may reach this year; the first copy refuses the same.
+const LAST_YEAR: i32 = 200_000;
 
 /// What the POS's words mean: statuses, payment methods, movement types.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,12 +69,12 @@ impl Vocabulary {
 pub enum PlanError {
     #[error("table {schema}.{table} has no column {column}, which the mapping names for {kind}.{logical}")]
     Missing { schema: String, table: String, column: String, kind: TableKind, logical: &'static str },
-    #[error("column {schema}.{table}.{column} has type oid {found}; {kind}.{logical} needs {expected}")]
+    #[error("column {schema}.{table}.{column} is {found}; {kind}.{logical} needs {expected}")]
     WrongType {
         schema: String,
         table: String,
         column: String,
-        found: u32,
+        found: Box<str>,
         kind: TableKind,
         logical: &'static str,
         expected: &'static str,
@@ -139,7 +143,7 @@ impl Plan {
                     schema: relation.namespace.clone(),
                     table: relation.name.clone(),
                     column: name.to_string(),
-                    found: physical.type_oid,
+                    found: type_name(physical.type_oid).into(),
                     kind,
                     logical: column.name,
                     expected,
@@ -338,6 +342,25 @@ impl Op {
     }
 }
 
+/// A type as SQL calls it, as far as an oid alone can tell.
+fn type_name(oid: u32) -> String {
+    let Some(known) = Type::from_oid(oid) else { return "of a type made by users".to_string() };
+    match known {
+        Type::INT2 => "smallint",
+        Type::INT4 => "integer",
+        Type::INT8 => "bigint",
+        Type::FLOAT4 => "real",
+        Type::FLOAT8 => "double precision",
+        Type::BOOL => "boolean",
+        Type::VARCHAR => "character varying",
+        Type::BPCHAR => "character",
+        Type::TIMESTAMP => "timestamp without time zone",
+        Type::TIMESTAMPTZ => "timestamp with time zone",
+        ref other => other.name(),
+    }
+    .to_string()
+}
+
 /// What a column type accepts, where `oid` is not of it. Oids that users made (enums, domains over text) pass as text.
 fn mistyped(ty: ColumnType, oid: u32) -> Option<&'static str> {
     let known = Type::from_oid(oid);
@@ -399,7 +422,11 @@ impl<'a> Fields<'a> {
 
     fn instant(&self, column: usize) -> Result<Option<Instant>, RowError> {
         let (value, oid) = self.value(column);
-        value.as_instant(oid).map_err(|e| self.refuse(column, e))
+        match value.as_instant(oid).map_err(|e| self.refuse(column, e))? {
+            // Its local day in some zone may be one that cannot be held any more.
+            Some(at) if at.year() >= LAST_YEAR => Err(self.refuse(column, ValueError::OutOfRange)),
+            at => Ok(at),
+        }
     }
 
     /// NULL is false.

@@ -73,8 +73,6 @@ struct State {
     started: Instant,
     turn_limit: Duration,
     stall_limit: Duration,
-    /// How long the work in hand may stand still.
-    patience_ms: AtomicU64,
     lag_limit_ms: AtomicU64,
     stream_live: AtomicBool,
     work_in_hand: AtomicBool,
@@ -91,7 +89,6 @@ impl Health {
             started: Instant::now(),
             turn_limit: limits.turn,
             stall_limit: limits.stall,
-            patience_ms: AtomicU64::new(millis(limits.stall)),
             lag_limit_ms: AtomicU64::new(millis(limits.lag)),
             stream_live: AtomicBool::new(false),
             work_in_hand: AtomicBool::new(false),
@@ -108,21 +105,15 @@ impl Health {
         self.0.turned_ms.store(self.now_ms(), Relaxed);
     }
 
-    /// Work is now in hand, and the time in which it must move on starts: changes to be written, a copy, a job.
+    /// Work is now in hand, and the time in which it must move on starts: changes to be written, a job.
     /// Waiting for a database that is away is not work in hand.
     pub fn work_begins(&self) {
-        self.work_begins_with(self.0.stall_limit);
-    }
-
-    /// The same for work that may stand still for `patience` rather than for the usual limit.
-    pub fn work_begins_with(&self, patience: Duration) {
-        self.0.moved_ms.store(self.now_ms(), Relaxed);
-        self.0.patience_ms.store(millis(patience), Relaxed);
+        self.moved();
         self.0.work_in_hand.store(true, Relaxed);
     }
 
-    /// Something was achieved: rows folded, a statement done, a batch committed.
-    pub fn moved(&self) {
+    /// Something was achieved: a batch committed, a step done.
+    fn moved(&self) {
         self.0.moved_ms.store(self.now_ms(), Relaxed);
     }
 
@@ -179,8 +170,7 @@ impl Health {
             return Err(Trouble::NotTurning(turned));
         }
         let moved = self.age(&self.0.moved_ms, now);
-        let patience = Duration::from_millis(self.0.patience_ms.load(Relaxed));
-        if self.0.work_in_hand.load(Relaxed) && moved > patience {
+        if self.0.work_in_hand.load(Relaxed) && moved > self.0.stall_limit {
             return Err(Trouble::Stalled(moved));
         }
         Ok(())
@@ -265,16 +255,6 @@ mod tests {
         assert!(matches!(health.alive_at(now), Err(Trouble::Stalled(_))));
         health.work_ends();
         assert_eq!(health.alive_at(now), Ok(()));
-    }
-
-    #[test]
-    fn a_first_copy_has_more_patience_than_a_batch() {
-        let health = Health::new(LIMITS);
-        health.work_begins_with(Duration::from_secs(3600));
-        let now = turning_at(&health, after(3000));
-        assert_eq!(health.alive_at(now), Ok(()));
-        health.work_begins();
-        assert!(matches!(health.alive_at(turning_at(&health, after(302))), Err(Trouble::Stalled(_))));
     }
 
     #[test]

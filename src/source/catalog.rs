@@ -43,11 +43,15 @@ impl ResolvedStock {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreColumn {
     pub name: String,
+    /// Its number in the table: another one is another column, whatever its name.
+    pub number: i16,
     pub type_oid: u32,
     /// As `format_type` writes it.
     pub type_name: String,
     pub not_null: bool,
     pub is_enum: bool,
+    /// An enum's labels by their oids. Renamed, one changes what is stored in every row.
+    pub labels: Option<serde_json::Value>,
     pub is_citext: bool,
     /// Generated columns are not in the log.
     pub generated: bool,
@@ -125,13 +129,29 @@ pub struct Discovery {
 /// # Errors
 /// What the server says; whatever is wrong with a store is among its problems instead.
 pub async fn discover(client: &Client, config: &Config) -> Result<Discovery, tokio_postgres::Error> {
+    matching(client, config, &config.tenants.schemas).await
+}
+
+/// The same for one schema; `None`: it is not there, is left out, or has none of the tables.
+///
+/// # Errors
+/// As [`discover`].
+pub async fn discover_one(
+    client: &Client,
+    config: &Config,
+    schema: &str,
+) -> Result<Option<StoreTables>, tokio_postgres::Error> {
+    let pattern = schema.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+    Ok(matching(client, config, &[pattern]).await?.stores.pop())
+}
+
+async fn matching(client: &Client, config: &Config, schemas: &[String]) -> Result<Discovery, tokio_postgres::Error> {
     let role = super::mapped::role(client).await?;
     let mapping = &config.mapping;
     let names: Vec<&str> = mapping.tables.values().map(|t| t.table.as_str()).collect();
     let ours = [config.target.schema.clone(), config.state_schema()];
-    let patterns = (&config.tenants.schemas, &config.tenants.exclude);
     let query = include_str!("../../sql/catalog/relations.sql");
-    let rows = client.query(query, &[patterns.0, patterns.1, &ours.as_slice(), &names]).await?;
+    let rows = client.query(query, &[&schemas, &config.tenants.exclude, &ours.as_slice(), &names]).await?;
 
     let mut schemas: BTreeMap<String, Vec<Relation>> = BTreeMap::new();
     for row in &rows {
@@ -286,10 +306,12 @@ async fn columns(client: &Client, oids: &[u32]) -> Result<BTreeMap<u32, Vec<Stor
     for row in client.query(include_str!("../../sql/catalog/columns.sql"), &[&oids]).await? {
         found.entry(row.try_get("attrelid")?).or_default().push(StoreColumn {
             name: row.try_get("attname")?,
+            number: row.try_get("attnum")?,
             type_oid: row.try_get("atttypid")?,
             type_name: row.try_get("type_name")?,
             not_null: row.try_get("attnotnull")?,
             is_enum: row.try_get("is_enum")?,
+            labels: row.try_get("labels")?,
             is_citext: row.try_get("is_citext")?,
             generated: row.try_get("generated")?,
             readable: row.try_get("readable")?,

@@ -20,10 +20,13 @@ pub enum Identity {
 /// The identity of one table with rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeafIdentity {
+    pub oid: u32,
     pub schema: String,
     pub table: String,
     /// A foreign table cannot be replicated at all.
     pub foreign: bool,
+    /// Another number: its rows were written anew without the log saying what became of them.
+    pub storage: u32,
     pub identity: Identity,
 }
 
@@ -46,9 +49,11 @@ pub async fn identities(
             _ => Identity::Unusable,
         };
         let leaf = LeafIdentity {
+            oid: row.try_get("oid")?,
             schema: row.try_get("nspname")?,
             table: row.try_get("relname")?,
             foreign: kind.cast_unsigned() == b'f',
+            storage: row.try_get("relfilenode")?,
             identity,
         };
         found.entry(row.try_get("root")?).or_default().push(leaf);

@@ -10,6 +10,7 @@
 
 pub mod catalog;
 pub mod connect;
+mod courtesy;
 pub mod error;
 pub mod identity;
 mod mapped;
@@ -20,7 +21,8 @@ pub mod snapshot;
 pub mod stream;
 mod tls;
 
+pub use courtesy::{CourtesyError, giving_way};
 pub use error::{SourceError, SourceErrorKind};
-pub use session::Identity;
+pub use session::{Fork, Identity, timeline_history};
 pub use snapshot::ExportedSnapshot;
 pub use stream::{Stream, StreamEvent};

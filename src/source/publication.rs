@@ -22,7 +22,7 @@ const OPTIONS: &str = "publish = 'insert, update, delete, truncate', publish_via
 pub enum PublicationError {
     #[error("the role may not publish {what}; let its owner or a superuser run: {statement}")]
     NotOwner { what: String, statement: String },
-    #[error("{what} stayed locked by the POS for {attempts} tries of {}ms; try again later, or raise lock_timeout", .timeout.as_millis())]
+    #[error("{what} stayed locked by the POS for {attempts} tries of {} ms; try again later, or raise lock_timeout", .timeout.as_millis())]
     Locked { what: String, attempts: u32, timeout: Duration },
     #[error("publication {name:?} is FOR ALL TABLES or FOR TABLES IN SCHEMA, which could break the POS's own writes; run: DROP PUBLICATION {};", ident(.name))]
     Foreign { name: String },
@@ -44,6 +44,10 @@ pub struct Drift {
     pub add: Vec<String>,
     /// Quoted names of tables to drop: not mapped, harmful to the POS, or published by halves.
     pub drop: Vec<String>,
+    /// What is published: oid of the table -> oid of its entry. Another entry: for a while the table was not published.
+    pub entries: BTreeMap<u32, u32>,
+    /// Changes with every change of the options: for a while some changes may not have been published.
+    pub generation: String,
 }
 
 impl Drift {
@@ -109,6 +113,7 @@ pub async fn drift(client: &Client, config: &Config, stores: &[StoreTables]) -> 
         return Ok(Drift { add: wanted.into_values().collect(), ..Drift::default() });
     };
     let published: Vec<u32> = row.try_get("tables")?;
+    let entries: Vec<u32> = row.try_get("entries")?;
     let names: Vec<String> = row.try_get("names")?;
     let halves: Vec<u32> = row.try_get("filtered")?;
     let mut drift = Drift {
@@ -117,6 +122,8 @@ pub async fn drift(client: &Client, config: &Config, stores: &[StoreTables]) -> 
         owner: row.try_get("owner")?,
         too_wide: row.try_get("too_wide")?,
         options_wrong: !row.try_get::<_, bool>("options_right")?,
+        entries: published.iter().copied().zip(entries).collect(),
+        generation: row.try_get("generation")?,
         ..Drift::default()
     };
     for (oid, name) in published.iter().zip(names) {
@@ -141,38 +148,55 @@ pub async fn ensure(client: &Client, config: &Config, stores: &[StoreTables]) ->
     let publication = &config.source.publication;
     let server = |source| PublicationError::Server { statement: "reading the catalogue".to_string(), source };
     let drift = drift(client, config, stores).await.map_err(server)?;
-    let timeout = config.source.lock_timeout;
-    let name = ident(publication);
     let mut changes = Changes::default();
     if drift.too_wide {
         return Err(PublicationError::Foreign { name: publication.clone() });
     }
     if !drift.exists {
         for statement in drift.statements(publication) {
-            alter(client, "the mapped tables", None, &statement, timeout).await?;
+            alter(client, "the mapped tables", None, &statement, config.source.lock_timeout).await?;
         }
         changes.created = true;
         changes.added = drift.add;
         return Ok(changes);
     }
+    mend(client, config, &drift).await?;
+    add(client, config, &drift.add).await?;
+    (changes.added, changes.dropped) = (drift.add, drift.drop);
+    Ok(changes)
+}
+
+/// Puts the options right and takes out what must not be published; adds nothing.
+///
+/// # Errors
+/// As [`ensure`].
+pub async fn mend(client: &Client, config: &Config, drift: &Drift) -> Result<(), PublicationError> {
+    let (name, timeout) = (ident(&config.source.publication), config.source.lock_timeout);
     if drift.options_wrong {
         let statement = format!("ALTER PUBLICATION {name} SET ({OPTIONS});");
         alter(client, &name, None, &statement, timeout).await?;
     }
-    for table in drift.drop {
+    for table in &drift.drop {
         let statement = format!("ALTER PUBLICATION {name} DROP TABLE {table};");
-        alter(client, &table, None, &statement, timeout).await?;
-        changes.dropped.push(table);
+        alter(client, table, None, &statement, timeout).await?;
     }
-    for table in drift.add {
-        // A transaction that wrote the table before it was published may be decoded as if it still were not, on some
-        // minor versions: hold writers off until those that are open have ended.
+    Ok(())
+}
+
+/// Publishes tables, given by their quoted names.
+///
+/// # Errors
+/// As [`ensure`].
+pub async fn add(client: &Client, config: &Config, tables: &[String]) -> Result<(), PublicationError> {
+    let (name, timeout) = (ident(&config.source.publication), config.source.lock_timeout);
+    for table in tables {
+        // On many minor versions a transaction that wrote the table before it was published makes the server take the
+        // table for unpublished from then on: hold writers off until those that are open have ended.
         let lock = format!("LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE;");
         let statement = format!("ALTER PUBLICATION {name} ADD TABLE {table};");
-        alter(client, &table, Some(&lock), &statement, timeout).await?;
-        changes.added.push(table);
+        alter(client, table, Some(&lock), &statement, timeout).await?;
     }
-    Ok(changes)
+    Ok(())
 }
 
 /// The statements that [`ensure`] would run.
@@ -210,15 +234,28 @@ async fn alter(
     statement: &str,
     timeout: Duration,
 ) -> Result<(), PublicationError> {
-    let lock = lock.unwrap_or_default();
-    let script = format!("BEGIN; SET LOCAL lock_timeout = {}; {lock} {statement} COMMIT", timeout.as_millis());
+    // A lock keeps the pos waiting from when it is asked for until the commit: half the time for each part. What a standby
+    // takes to confirm the commit is no part of it.
+    let script = match lock {
+        Some(lock) => {
+            let half = (timeout / 2).max(Duration::from_millis(1)).as_millis();
+            format!(
+                "BEGIN; SET LOCAL synchronous_commit = local; SET LOCAL lock_timeout = {half}; {lock} \
+                 SET LOCAL statement_timeout = {half}; {statement} COMMIT"
+            )
+        }
+        None => format!("BEGIN; SET LOCAL lock_timeout = {}; {statement} COMMIT", timeout.as_millis()),
+    };
     for attempt in 1..=ATTEMPTS {
         let Err(source) = client.batch_execute(&script).await else { return Ok(()) };
         // The failed script left its transaction open.
         let server = |source| PublicationError::Server { statement: statement.to_string(), source };
         client.batch_execute("ROLLBACK").await.map_err(server)?;
         match source.code() {
-            Some(code) if *code == SqlState::LOCK_NOT_AVAILABLE || *code == SqlState::T_R_DEADLOCK_DETECTED => {
+            Some(code)
+                if [SqlState::LOCK_NOT_AVAILABLE, SqlState::T_R_DEADLOCK_DETECTED, SqlState::QUERY_CANCELED]
+                    .contains(code) =>
+            {
                 if attempt < ATTEMPTS {
                     tracing::debug!(what, attempt, "locked by the pos, trying again");
                     tokio::time::sleep(timeout.max(PAUSE_AT_LEAST)).await;

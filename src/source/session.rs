@@ -17,6 +17,38 @@ pub struct Identity {
     /// Where the server's durable WAL ended when asked.
     pub flushed: Lsn,
     pub database: String,
+    /// How its timeline came about, oldest first; empty where nobody asked.
+    pub history: Vec<Fork>,
+}
+
+/// Where a timeline was left for the next one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fork {
+    pub timeline: u32,
+    pub at: Lsn,
+}
+
+/// How the server's timeline came about, oldest first.
+///
+/// # Errors
+/// See [`SourceErrorKind`].
+pub async fn timeline_history(cfg: ReplicationConfig, timeline: u32) -> Result<Vec<Fork>, SourceError> {
+    if timeline <= 1 {
+        return Ok(Vec::new());
+    }
+    let mut session = Session::connect(cfg).await?;
+    let history = session.client.timeline_history(timeline).await;
+    let history = history.map_err(|e| SourceError::classify(&e, Phase::Session))?;
+    Ok(forks(&String::from_utf8_lossy(&history.content)))
+}
+
+/// Reads a history file: a line per fork, the timeline left, the position, and a word on it. Comments begin with #.
+fn forks(file: &str) -> Vec<Fork> {
+    let fork = |line: &str| {
+        let mut words = line.split_whitespace();
+        Some(Fork { timeline: words.next()?.parse().ok()?, at: words.next()?.parse().ok()? })
+    };
+    file.lines().filter_map(fork).collect()
 }
 
 /// Session settings, for every replication session:
@@ -64,6 +96,7 @@ impl Session {
             timeline: system.timeline,
             flushed: system.xlogpos.into(),
             database: system.dbname.ok_or_else(|| unexpected("IDENTIFY_SYSTEM names no database"))?,
+            history: Vec::new(),
         })
     }
 
@@ -140,6 +173,13 @@ pub(super) fn quote_literal(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reads_history_files() {
+        let file = "1\t0/3000060\tno recovery target specified\n\n# a comment\n2 0/5000000 x\nrubbish\n";
+        let fork = |timeline, at| Fork { timeline, at: Lsn(at) };
+        assert_eq!(forks(file), [fork(1, 0x300_0060), fork(2, 0x500_0000)]);
+    }
 
     #[test]
     fn quotes_names_and_literals() {

@@ -7,6 +7,9 @@ use tokio_postgres::error::SqlState;
 
 use crate::lsn::Lsn;
 
+/// From here on slots can survive a failover.
+const FAILOVER_SINCE: i32 = 170_000;
+
 /// A slot as the server tells of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SlotInfo {
@@ -27,12 +30,28 @@ pub struct SlotInfo {
     pub retained_bytes: Option<i64>,
     /// Bytes that may still be written before it is lost; `None`: no limit.
     pub safe_wal_size: Option<i64>,
+    /// Standbys keep a copy of it, where they are set up for that (17 and later).
+    pub failover: bool,
 }
 
 impl SlotInfo {
     /// Its WAL is gone: following on from it is not possible any more.
     pub fn lost(&self) -> bool {
         self.wal_status.as_deref() == Some("lost") || self.invalidation_reason.is_some()
+    }
+
+    /// Why it is lost, and what would have kept it.
+    pub fn why_lost(&self) -> String {
+        match self.invalidation_reason.as_deref() {
+            Some("idle_timeout") => "nobody read it for longer than idle_replication_slot_timeout".to_string(),
+            Some(reason @ ("rows_removed" | "wal_level_insufficient" | "conflict with recovery")) => {
+                format!("it came into conflict with recovery while its server was a standby ({reason})")
+            }
+            other => {
+                let reason = other.or(self.wal_status.as_deref()).unwrap_or("unknown");
+                format!("WAL that it needed was removed ({reason}; see max_slot_wal_keep_size)")
+            }
+        }
     }
 }
 
@@ -73,6 +92,7 @@ pub async fn info(client: &Client, name: &str) -> Result<Option<SlotInfo>, tokio
             invalidation_reason: row.try_get("invalidation_reason")?,
             retained_bytes: row.try_get("retained_bytes")?,
             safe_wal_size: row.try_get("safe_wal_size")?,
+            failover: row.try_get("failover")?,
         })
     })
     .transpose()
@@ -85,12 +105,18 @@ pub async fn exists(client: &Client, name: &str) -> Result<bool, tokio_postgres:
 }
 
 /// Makes the slot and returns the position it starts at. Waits until every transaction open now has ended. The
-/// publication must exist already: a slot made before it cannot be read.
+/// publication must exist already: a slot made before it cannot be read. From PostgreSQL 17 on it is one that standbys may
+/// keep a copy of.
 ///
 /// # Errors
 /// [`SlotError`], with what to do.
 pub async fn create(client: &Client, name: &str) -> Result<Lsn, SlotError> {
-    match client.query_one("SELECT lsn FROM pg_create_logical_replication_slot($1, 'pgoutput')", &[&name]).await {
+    let version = "SELECT current_setting('server_version_num')::int";
+    let version: i32 =
+        client.query_one(version, &[]).await.and_then(|row| row.try_get(0)).map_err(SlotError::Server)?;
+    let failover = if version >= FAILOVER_SINCE { ", failover => true" } else { "" };
+    let create = format!("SELECT lsn FROM pg_create_logical_replication_slot($1, 'pgoutput'{failover})");
+    match client.query_one(&create, &[&name]).await {
         Ok(row) => row.try_get(0).map_err(SlotError::Server),
         Err(e) => Err(match e.code() {
             Some(code) if *code == SqlState::DUPLICATE_OBJECT => SlotError::Exists(name.to_string()),

@@ -19,13 +19,16 @@
 //! committed, takes it for aborted, and misses its rows. So the snapshot is handed out only when no transaction that it
 //! takes for finished is still on its way out, which a second session watches.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use pgwire_replication::ReplicationConfig;
+use tokio::sync::Notify;
 
 use super::error::SourceError;
 use super::session::{Identity, Session, quote_literal, quote_name, text, unexpected};
+use super::stream::{Stream, configured};
 use crate::lsn::Lsn;
 
 /// Slots need different names also within one process.
@@ -47,21 +50,25 @@ pub struct ExportedSnapshot {
     pub position: Lsn,
     /// Of the server, from the same session.
     pub identity: Identity,
-    /// Holds the snapshot open: it ends with the session, or its next statement, and the temporary slot with it.
-    _session: Session,
+    /// Holds the snapshot open, which ends with the session's next statement, and the temporary slot, which ends with it.
+    session: Session,
+    reported: Arc<Notify>,
 }
 
 impl ExportedSnapshot {
-    /// Creates a temporary slot and exports its snapshot. `cfg` says where to connect; its slot, publication and positions
-    /// do not matter.
+    /// Creates a temporary slot and exports its snapshot. `cfg` says where to connect; its slot and positions do not
+    /// matter, its publication is what a stream of it would follow.
     ///
     /// Waits for every transaction that is running at the source to end, however long that takes: give it up by dropping
     /// the future (the server's side ends once that wait is over).
     ///
     /// # Errors
     /// See [`super::SourceErrorKind`]; `Config` where no slot is free.
-    pub async fn create(cfg: ReplicationConfig) -> Result<ExportedSnapshot, SourceError> {
+    pub async fn create(mut cfg: ReplicationConfig) -> Result<ExportedSnapshot, SourceError> {
         let watcher = cfg.clone();
+        let slot = format!("tillstream_copy_{}_{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
+        cfg.slot.clone_from(&slot);
+        let (cfg, reported) = configured(cfg, Lsn::ZERO);
         let mut session = Session::connect(cfg).await?;
         let identity = session.identify().await?;
         let version = session.query("SHOW server_version_num").await?;
@@ -72,7 +79,6 @@ impl ExportedSnapshot {
         if version >= TRANSACTION_TIMEOUT_SINCE {
             session.query("SET transaction_timeout = 0").await?;
         }
-        let slot = format!("tillstream_copy_{}_{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
         let export = if version >= PARENTHESES_SINCE { "(SNAPSHOT 'export')" } else { "EXPORT_SNAPSHOT" };
         let rows = session
             .query(&format!("CREATE_REPLICATION_SLOT {} TEMPORARY LOGICAL pgoutput {export}", quote_name(&slot)))
@@ -84,7 +90,16 @@ impl ExportedSnapshot {
             .ok_or_else(|| unexpected("CREATE_REPLICATION_SLOT gives no position"))?;
         let name = column(2).ok_or_else(|| unexpected("CREATE_REPLICATION_SLOT gives no snapshot"))?;
         wait_until_settled(Session::connect(watcher).await?, &name).await?;
-        Ok(ExportedSnapshot { name, position, identity, _session: session })
+        Ok(ExportedSnapshot { name, position, identity, session, reported })
+    }
+
+    /// Everything that commits at or after the position, from the very slot that the snapshot was made with. Nobody can
+    /// take over the snapshot any more.
+    ///
+    /// # Errors
+    /// As [`Stream::open`].
+    pub async fn into_stream(self) -> Result<Stream, SourceError> {
+        Stream::start(self.session, self.reported, self.position).await
     }
 }
 

@@ -69,6 +69,23 @@ pub enum StreamEvent {
     LogicalMessage { transactional: bool, lsn: Lsn, prefix: String, content: Bytes },
 }
 
+/// What every stream's session is connected with, and what tells when a position was reported to the server.
+pub(super) fn configured(mut cfg: ReplicationConfig, start: Lsn) -> (ReplicationConfig, Arc<Notify>) {
+    let reported = Arc::new(Notify::new());
+    let notify = Arc::clone(&reported);
+    cfg.publication = cfg.publication.names().iter().map(|name| quote_name(name)).collect::<Publication>();
+    cfg.slot = quote_name(&cfg.slot);
+    cfg.start_lsn = start.into();
+    cfg.ack_lsn = Some(start.into());
+    cfg.stop_at_lsn = None;
+    cfg.binary = true;
+    cfg.status_interval = STATUS_INTERVAL;
+    cfg.idle_wakeup_interval = IDLE_STATUS_INTERVAL;
+    cfg.buffer_events = BUFFERED_EVENTS;
+    cfg.feedback_observer = Some(FeedbackObserver::new(move |_| notify.notify_one()));
+    (cfg, reported)
+}
+
 /// An open replication stream. Dropping it cuts the connection; [`Stream::close`] is the orderly end.
 pub struct Stream {
     session: Session,
@@ -99,22 +116,10 @@ impl Stream {
         })
     }
 
-    async fn open_unlimited(mut cfg: ReplicationConfig, start: Lsn) -> Result<(Stream, Identity), SourceError> {
-        let reported = Arc::new(Notify::new());
-        let notify = Arc::clone(&reported);
+    async fn open_unlimited(cfg: ReplicationConfig, start: Lsn) -> Result<(Stream, Identity), SourceError> {
         let slot = cfg.slot.clone();
         let publications = cfg.publication.names().to_vec();
-
-        cfg.slot = quote_name(&slot);
-        cfg.publication = publications.iter().map(|name| quote_name(name)).collect::<Publication>();
-        cfg.start_lsn = start.into();
-        cfg.ack_lsn = Some(start.into());
-        cfg.stop_at_lsn = None;
-        cfg.binary = true;
-        cfg.status_interval = STATUS_INTERVAL;
-        cfg.idle_wakeup_interval = IDLE_STATUS_INTERVAL;
-        cfg.buffer_events = BUFFERED_EVENTS;
-        cfg.feedback_observer = Some(FeedbackObserver::new(move |_| notify.notify_one()));
+        let (cfg, reported) = configured(cfg, start);
 
         let mut session = Session::connect(cfg).await?;
         let identity = session.identify().await?;
@@ -130,11 +135,16 @@ impl Stream {
             );
             return Err(SourceError::new(SourceErrorKind::Config, message));
         }
+        let seen = identity.flushed;
+        Ok((Self::start(session, reported, seen).await?, identity))
+    }
+
+    /// Starts the stream of a session that was connected with what [`configured`] gives.
+    pub(super) async fn start(mut session: Session, reported: Arc<Notify>, seen: Lsn) -> Result<Stream, SourceError> {
         let client = &mut session.client;
         client.start().await.map_err(|e| SourceError::classify(&e, Phase::Start))?;
         client.wait_started().await.map_err(|e| SourceError::classify(&e, Phase::Start))?;
-        let stream = Stream { session, reported, seen: identity.flushed, heard: Clock::now(), heard_since: false };
-        Ok((stream, identity))
+        Ok(Stream { session, reported, seen, heard: Clock::now(), heard_since: false })
     }
 
     /// The next event; waits for one. May be dropped while it waits: no event is lost.
@@ -228,6 +238,11 @@ impl Stream {
 
     /// Sends the last confirmed position, ends the copy and the session; takes 1 s at most.
     pub async fn close(mut self) {
+        self.end().await;
+    }
+
+    /// The same for one that another takes the place of. Nothing can be read from it any more.
+    pub async fn end(&mut self) {
         let _ = tokio::time::timeout(CLOSE_FEEDBACK_TIMEOUT, self.flush()).await;
         if tokio::time::timeout(CLOSE_END_TIMEOUT, self.session.client.shutdown()).await.is_err() {
             self.session.client.abort();

@@ -1,6 +1,6 @@
 //! The views that stand in for the application's own report tables.
 
-use tillstream::commands::compat::{Action, install_for_new_store, run};
+use tillstream::apply::compat::{Action, install_for_new_store, run};
 use tokio_postgres::Client;
 
 use crate::harness::{connect, server};

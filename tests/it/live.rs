@@ -17,12 +17,12 @@ use crate::oracle::{Reports, Rows, Setting, Store};
 use crate::workload::{CostLedger, Workload};
 
 const PATIENCE: Duration = Duration::from_secs(60);
-const STORES: [(&str, Tz); 3] = [
+pub const STORES: [(&str, Tz); 3] = [
     ("tenant_berlin", chrono_tz::Europe::Berlin),
     ("tenant_tashkent", chrono_tz::Asia::Tashkent),
     ("tenant_santiago", chrono_tz::America::Santiago),
 ];
-const ZONES: &str = "[tenants.time_zones]\ntenant_berlin = 'Europe/Berlin'\ntenant_santiago = 'America/Santiago'\n";
+pub const ZONES: &str = "[tenants.time_zones]\ntenant_berlin = 'Europe/Berlin'\ntenant_santiago = 'America/Santiago'\n";
 
 /// The seeds to run: `TILLSTREAM_TEST_SEEDS` of them from `TILLSTREAM_TEST_SEED`.
 pub fn seeds(default: u64) -> impl Iterator<Item = u64> {
@@ -32,14 +32,14 @@ pub fn seeds(default: u64) -> impl Iterator<Item = u64> {
 }
 
 /// Three stores in three zones.
-async fn open_stores(db: &TestDb) -> Client {
+pub async fn open_stores(db: &TestDb) -> Client {
     for (schema, _) in STORES {
         db.create_store(schema).await;
     }
     db.client().await
 }
 
-async fn trade(db: &TestDb, schema: &'static str, zone: Tz, seed: u64, steps: usize) -> u64 {
+pub async fn trade(db: &TestDb, schema: &'static str, zone: Tz, seed: u64, steps: usize) -> u64 {
     let mut client = db.client().await;
     let mut workload = Workload::new(seed, Utc::now(), zone);
     workload.populate(&mut client, schema).await.unwrap();
@@ -72,7 +72,7 @@ async fn harass(config: &Path, seed: u64, done: Arc<AtomicBool>) -> (Daemon, u32
 }
 
 /// Beside the running daemon: nothing differs.
-async fn verify(config: &Path, client: &Client, daemon: &Daemon, context: &str) {
+pub async fn verify(config: &Path, client: &Client, daemon: &Daemon, context: &str) {
     let Ok(ran) = tokio::time::timeout(PATIENCE / 2, tillstream(config, &["verify", "-vv"])).await else {
         let activity = "SELECT string_agg(concat_ws(' ', application_name, state, wait_event, left(query, 80)), E'\\n') \
                         FROM pg_stat_activity WHERE datname = current_database()";
@@ -84,7 +84,7 @@ async fn verify(config: &Path, client: &Client, daemon: &Daemon, context: &str) 
     assert_eq!(ran.code, 0, "{context}\n{}\n{}\n{}", ran.stdout, ran.stderr, daemon.log());
 }
 
-async fn states(client: &Client) -> Vec<(String, String, Option<String>)> {
+pub async fn states(client: &Client) -> Vec<(String, String, Option<String>)> {
     let rows = client.query("SELECT tenant, state, message FROM analytics.tenant", &[]).await.unwrap();
     rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect()
 }

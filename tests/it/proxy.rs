@@ -1,6 +1,8 @@
 //! A network that can be cut: a TCP proxy between the daemon and its server.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -17,6 +19,7 @@ pub enum Network {
 
 pub struct Proxy {
     pub address: SocketAddr,
+    server: Arc<AtomicU16>,
     network: watch::Sender<Network>,
 }
 
@@ -25,12 +28,19 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("listen");
         let address = listener.local_addr().expect("address");
         let (network, state) = watch::channel(Network::Up);
+        let server = Arc::new(AtomicU16::new(server));
+        let leads_to = Arc::clone(&server);
         tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
-                tokio::spawn(pass(near, server, state.clone()));
+                tokio::spawn(pass(near, leads_to.load(Ordering::Relaxed), state.clone()));
             }
         });
-        Proxy { address, network }
+        Proxy { address, server, network }
+    }
+
+    /// New connections go to another server.
+    pub fn lead_to(&self, server: u16) {
+        self.server.store(server, Ordering::Relaxed);
     }
 
     pub fn set(&self, network: Network) {

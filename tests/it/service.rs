@@ -15,7 +15,7 @@ use crate::workload::Workload;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where the daemon answers, from its log.
-fn address(daemon: &Daemon) -> Option<String> {
+pub fn address(daemon: &Daemon) -> Option<String> {
     let log = daemon.log();
     let line = log.lines().rfind(|line| line.contains("answering /healthz"))?;
     let address = line.split("address=").nth(1)?.split_whitespace().next()?;
@@ -34,7 +34,7 @@ async fn get(address: &str, path: &str) -> (String, String) {
 }
 
 /// The value of a series; `None`: it is not shown.
-async fn metric(address: &str, series: &str) -> Option<f64> {
+pub async fn metric(address: &str, series: &str) -> Option<f64> {
     let (_, text) = get(address, "/metrics").await;
     text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
 }

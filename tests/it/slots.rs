@@ -16,7 +16,7 @@ use crate::traders::{PATIENCE, Traders, all_live, said, set_up, trade_some, veri
 const RESYNC: &str = "[source]\non_slot_lost = 'resync'\n";
 
 /// One line that says what is wrong and what to do, and exit status 2: of the daemon, and of `run --once`.
-async fn refuses(config: &Path, why: &str) {
+pub async fn refuses(config: &Path, why: &str) {
     for args in [&["run"][..], &["run", "--once"]] {
         let Ran { stderr, .. } = tillstream(config, args).await.expect(2);
         let last = stderr.lines().last().unwrap_or_default();
@@ -40,7 +40,7 @@ async fn drop_slot(client: &Client, slot: &str) {
     wait_until("the slot is dropped", PATIENCE, || async { client.execute(drop, &[&slot]).await.is_ok() }).await;
 }
 
-async fn resync(config: &Path, context: &str) {
+pub async fn resync(config: &Path, context: &str) {
     tillstream(config, &["resync"]).await.expect(0);
     verify(config, context).await;
 }

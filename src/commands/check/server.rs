@@ -87,14 +87,15 @@ async fn check_slot(source: &Client, config: &Config, findings: &mut Findings) -
         let what = format!("{name} is another program's (its plugin or database differ)");
         findings.problem("slot", what, "-- set [source] slot to another name");
     } else if info.lost() {
-        let why = info.invalidation_reason.map_or(String::new(), |reason| format!(" ({reason})"));
-        let what = format!("{name} has lost its log{why}; what it missed cannot be read any more");
+        let what = format!("{name} is lost: {}; what it missed cannot be read any more", info.why_lost());
         findings.problem("slot", what, "-- run: tillstream resync");
     } else {
         let kept =
             info.retained_bytes.map_or(String::new(), |bytes| format!(", {} MiB of log kept for it", bytes >> 20));
         let active = if info.active_pid.is_some() { "in use" } else { "not in use" };
-        findings.ok("slot", format!("{name} {active}{kept}"));
+        let copies =
+            if info.failover { "; standbys keep a copy of it, where sync_replication_slots is on" } else { "" };
+        findings.ok("slot", format!("{name} {active}{kept}{copies}"));
     }
     Ok(())
 }

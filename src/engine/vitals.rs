@@ -1,0 +1,72 @@
+//! How a session is: how far behind, in which states its stores are, whether the databases still answer.
+
+use std::time::{Duration, Instant as Moment};
+
+use super::error::EngineError;
+use super::session::Session;
+use crate::apply::Writer;
+
+/// How often the service manager is told how it goes.
+const SAY: Duration = Duration::from_secs(5);
+/// How long the databases may take to answer a question of the heartbeat.
+const ANSWER_LIMIT: Duration = Duration::from_secs(15);
+/// A batch this long under way, and somebody should look whether the database is still there.
+const LONG_BATCH: Duration = Duration::from_secs(15);
+
+impl Session {
+    /// How far behind the reports are, and a word on it. Also while a write takes long.
+    pub(super) fn measure(&mut self) {
+        let now = Moment::now();
+        if let Some((end, at)) = self.probe.end() {
+            self.lag.probed(end, at);
+        }
+        let unwritten = self.writing.is_some() || self.writer.as_ref().is_none_or(Writer::is_open);
+        let idle = self.assembler.idle_position().filter(|_| !unwritten);
+        let covered = idle.unwrap_or_default().max(self.progress.position());
+        let Some((bytes, time)) = self.lag.behind(covered, now) else { return };
+        self.progress.behind(bytes, time);
+        if self.said.is_none_or(|said| said.elapsed() >= SAY) {
+            self.said = Some(now);
+            let (live, all) = self.assembler.stores.iter().fold((0, 0), |n, s| (n.0 + usize::from(s.live), n.1 + 1));
+            let behind = if time < SAY { "up to date".to_string() } else { format!("{} s behind", time.as_secs()) };
+            self.progress.says(&format!("live: {live} of {all} stores, {behind}"));
+        }
+    }
+
+    /// For operators: how many stores are in which state.
+    pub(super) async fn count_stores(&mut self) -> Result<(), EngineError> {
+        let Some(writer) = &self.writer else { return Ok(()) };
+        self.counted = Some(Moment::now());
+        let rows = answer("target", writer.client.query(writer.sql.text("count_stores"), &[])).await?;
+        let count =
+            |row: &tokio_postgres::Row| Ok((row.try_get(0)?, usize::try_from(row.try_get::<_, i64>(1)?).unwrap_or(0)));
+        let counts = rows.iter().map(count).collect::<Result<Vec<_>, tokio_postgres::Error>>()?;
+        self.progress.stores(&counts);
+        Ok(())
+    }
+
+    /// A batch may wait for a lock, or for an answer that will never come: another connection tells which.
+    pub(super) async fn look_for_target(&mut self) -> Result<(), EngineError> {
+        if self.writing.is_some() && self.written_since.elapsed() > LONG_BATCH {
+            let looked = answer("target", self.config.target_connection().connect("tillstream look")).await;
+            if let Err(e) = looked
+                && !matches!(&e, EngineError::Connect(e) if !e.is_unreachable())
+            {
+                return Err(e);
+            }
+            self.written_since = Moment::now();
+        }
+        Ok(())
+    }
+}
+
+/// A question that a living server answers at once. Nothing else ends the wait where the network is cut without a word.
+pub(super) async fn answer<T, E: Into<EngineError>>(
+    whom: &'static str,
+    question: impl Future<Output = Result<T, E>>,
+) -> Result<T, EngineError> {
+    match tokio::time::timeout(ANSWER_LIMIT, question).await {
+        Ok(answered) => answered.map_err(Into::into),
+        Err(_) => Err(EngineError::Silent { whom, limit: ANSWER_LIMIT }),
+    }
+}

@@ -1,0 +1,82 @@
+//! A transaction far larger than a batch: bounded memory, all at once or not at all, exact after a kill in its middle.
+
+use std::time::Duration;
+
+use tillstream::demo::postgres::{Postgres, StartOptions};
+use tokio_postgres::Client;
+
+use crate::harness::{Daemon, TestDb, wait_until};
+use crate::live::verify;
+use crate::stores::{PATIENCE, following, number};
+
+/// Row changes in the transaction; `TILLSTREAM_TEST_ROWS` sets another number.
+fn rows() -> i64 {
+    std::env::var("TILLSTREAM_TEST_ROWS").ok().and_then(|text| text.parse().ok()).unwrap_or(150_000)
+}
+
+/// Two batches of 20,000 changes, what is loaded for them, and what the transport buffers.
+const BOUND_KB: i64 = 250_000;
+
+fn resident_kb(daemon: &Daemon) -> i64 {
+    let pid = daemon.pid().expect("it runs");
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap_or_default();
+    line.split_whitespace().nth(1).and_then(|kb| kb.parse().ok()).unwrap_or(0)
+}
+
+async fn one_huge_transaction(client: &Client, third: i64) {
+    client
+        .batch_execute(&format!(
+            "BEGIN; SET LOCAL search_path TO tenant_a;
+             INSERT INTO sales_sale (id, session_id, receipt_number, status, total_amount, completed_at)
+               SELECT 1000000 + n, (SELECT min(id) FROM sales_cashier_session), 'huge ' || n, 'completed', 1, now() - n % 30 * interval '1 day'
+               FROM generate_series(1, {third}) n;
+             INSERT INTO sales_sale_item (sale_id, product_id, quantity, unit_price, line_total)
+               SELECT 1000000 + n, (SELECT min(id) FROM products_product), 1, 1, 1 FROM generate_series(1, {third}) n;
+             INSERT INTO sales_payment (sale_id, session_id, payment_method, amount)
+               SELECT 1000000 + n, (SELECT min(id) FROM sales_cashier_session), 'cash', 1 FROM generate_series(1, {third}) n;
+             COMMIT"
+        ))
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_huge_transaction_shows_all_at_once_in_bounded_memory() {
+    // Its own server: everybody's snapshots would wait for the huge transaction.
+    let settings = vec![("wal_sender_timeout".to_string(), "2s".to_string())];
+    let server = Postgres::start(StartOptions { settings, ..StartOptions::default() }).unwrap();
+    let db = TestDb::on(&server).await;
+    let (config, client, mut daemon) = following(&db, &["tenant_a"], "").await;
+    let sold = "SELECT coalesce(sum(total_sales_count), 0)::bigint FROM analytics.daily_sales_report";
+    let before = number(&client, sold).await;
+    let third = rows() / 3;
+    one_huge_transaction(&client, third).await;
+    // Half written: the facts' table has grown, and nothing of it can be seen.
+    let size = "SELECT pg_relation_size('analytics_state.sale')";
+    let small = number(&client, size).await;
+    wait_until("half of it is written", PATIENCE, async || number(&client, size).await > small + 2_000_000).await;
+    assert_eq!(number(&client, sold).await, before);
+    daemon.kill().await;
+    daemon = Daemon::run(&config, &[]);
+    let mut seen = Vec::new();
+    let deadline = std::time::Instant::now() + 3 * PATIENCE;
+    loop {
+        let now = number(&client, sold).await;
+        if seen.last() != Some(&now) {
+            seen.push(now);
+        }
+        if now == before + third {
+            break;
+        }
+        assert!(std::time::Instant::now() < deadline, "{seen:?}\n{}", daemon.log());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(seen, [before, before + third], "all at once or not at all");
+    let resident = resident_kb(&daemon);
+    println!("{} rows in one transaction: {resident} kB at most", rows());
+    assert!(resident > 0 && resident < BOUND_KB, "{resident} kB");
+    assert!(!daemon.log().contains("terminating"), "{}", daemon.log());
+    verify(&config, &client, &daemon, "a huge transaction").await;
+    assert!(daemon.terminate(Duration::from_secs(5)).await.success());
+}
