@@ -16,6 +16,7 @@ pub mod copy;
 pub mod load;
 pub mod migrate;
 pub mod rows;
+mod sent;
 pub mod statements;
 pub mod write;
 pub mod writer;
@@ -44,6 +45,9 @@ pub enum ApplyError {
         "the stored position is no longer {expected}: another process wrote it; only one daemon may write these reports"
     )]
     Taken { expected: Lsn },
+    /// The program is ending. The position at the next start tells whether it was written.
+    #[error("the answer to a batch is not waited for any more")]
+    Unanswered,
 }
 
 impl ApplyError {
@@ -52,7 +56,7 @@ impl ApplyError {
         match self {
             ApplyError::Refused(..) | ApplyError::Overflow(..) => true,
             ApplyError::Database(e) => does_not_fit(e),
-            ApplyError::Taken { .. } => false,
+            ApplyError::Taken { .. } | ApplyError::Unanswered => false,
         }
     }
 }

@@ -3,16 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant as Moment};
 
-use futures_util::future::{BoxFuture, JoinAll, join_all};
-use futures_util::poll;
+use tokio_postgres::Client;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Row};
 
 use super::batch::{Batch, End, Step};
 use super::bulk::Bulk;
 use super::cache::{self, Cache};
+pub use super::sent::Sent;
 use super::statements::Statements;
-use super::write::Call;
 use super::{ApplyError, load, write};
 use crate::domain::{Instant, TenantId};
 use crate::facts::WorkingSet;
@@ -31,6 +29,8 @@ pub struct Writer {
     cache: Cache,
     /// Where the stored position stands.
     position: Lsn,
+    /// Where it will stand once everything sent is written.
+    sent: Lsn,
     /// A source transaction larger than a batch is being written.
     pub(super) open: bool,
 }
@@ -88,7 +88,7 @@ impl Writer {
     ) -> Result<Writer, ApplyError> {
         client.batch_execute(SESSION).await?;
         let (client, cache, window_days) = (Arc::new(client), Cache::default(), u64::from(window_days));
-        let mut writer = Writer { client, sql, calendar, window_days, cache, position, open: false };
+        let mut writer = Writer { client, sql, calendar, window_days, cache, position, sent: position, open: false };
         writer.recall().await?;
         Ok(writer)
     }
@@ -134,20 +134,31 @@ impl Writer {
     /// # Errors
     /// After any error the transaction is rolled back; the caller reads on from [`Writer::position`].
     pub async fn apply(&mut self, batch: Batch) -> Result<Applied, ApplyError> {
-        let result = self.try_apply(batch).await;
-        if result.is_err() {
-            self.open = false;
-            self.cache.clear();
-            let _ = self.client.batch_execute("ROLLBACK").await;
+        let result = match self.send(batch).await {
+            Ok(mut sent) => sent.answered().await,
+            Err(e) => Err(e),
+        };
+        match &result {
+            Ok(applied) => self.acknowledged(applied),
+            Err(_) => {
+                self.failed();
+                self.open = false;
+                let _ = self.client.batch_execute("ROLLBACK").await;
+            }
         }
         result
     }
 
-    async fn try_apply(&mut self, batch: Batch) -> Result<Applied, ApplyError> {
-        let started = Moment::now();
-        let is_change = |step: &&Step| matches!(step, Step::Change(..));
-        let changes = batch.steps.iter().filter(is_change).count();
+    /// Sends one batch; may have to read before it can. Another one may be sent before it is answered: where one is
+    /// refused those after it are, too, since the position that they follow from is not there.
+    ///
+    /// # Errors
+    /// As [`Writer::apply`], but the caller has to see to it that the transaction ends.
+    pub async fn send(&mut self, batch: Batch) -> Result<Sent, ApplyError> {
+        let began = Moment::now();
+        let changes = batch.steps.iter().filter(|step| matches!(step, Step::Change(..))).count();
         let transactions = batch.steps.len() - changes;
+        let position = self.sent;
         let mut calls = Vec::new();
         if !self.open {
             calls.push(("begin", Vec::new()));
@@ -160,25 +171,34 @@ impl Writer {
             self.cache.take_in(set);
         }
         if let Some(end) = &batch.end {
-            let position: [Box<dyn ToSql + Sync + Send>; 3] =
-                [Box::new(self.position), Box::new(end.lsn), Box::new(end.committed_at)];
-            calls.push(("move_position", position.into()));
+            let moved: [Box<dyn ToSql + Sync + Send>; 3] =
+                [Box::new(position), Box::new(end.lsn), Box::new(end.committed_at)];
+            calls.push(("move_position", moved.into()));
             calls.push(("commit", Vec::new()));
             calls.push(("end_of_wal", Vec::new()));
+            self.sent = end.lsn;
         }
         let names: Vec<&'static str> = calls.iter().map(|(name, _)| *name).collect();
         self.sql.prepare(&self.client, &names).await?;
-        let sent = self.send(calls).await;
         self.open = batch.end.is_none();
-        let answers = answered(sent, self.position).await?;
-        let (mut position, mut committed, mut committed_at) = (self.position, None, None);
-        if let Some(end) = batch.end {
-            let wal = answers.last().and_then(|rows| rows.first()).map(|row| row.try_get(0)).transpose()?;
-            (position, committed) = (end.lsn, wal);
-            committed_at = end.committed_at.filter(|_| transactions > 0);
-            self.position = position;
+        let took = began.elapsed();
+        let applied = Applied { position, committed: None, changes, transactions, committed_at: None, took };
+        Ok(Sent::send(&self.client, &self.sql, calls, applied, batch.end, began).await)
+    }
+
+    /// A batch that was sent is written.
+    pub fn acknowledged(&mut self, applied: &Applied) {
+        if applied.committed.is_some() {
+            self.position = applied.position;
         }
-        Ok(Applied { position, committed, changes, transactions, committed_at, took: started.elapsed() })
+    }
+
+    /// A batch that was sent is not: whatever was sent after it is not either, and nothing of it may be remembered.
+    pub fn failed(&mut self) {
+        self.sent = self.position;
+        self.cache.clear();
+        // Where its transaction stands nobody can tell; the next thing to do is to roll it back.
+        self.open = true;
     }
 
     /// The facts that the steps touch, before and after them.
@@ -198,27 +218,6 @@ impl Writer {
         }
         set.commit();
         Ok(set)
-    }
-
-    /// Sends the calls in order, without waiting for answers. All of them are prepared.
-    async fn send(&self, calls: Vec<Call>) -> Sent {
-        let pending = calls.into_iter().map(|(name, params)| -> Answer {
-            let (client, statement) = (Arc::clone(&self.client), self.sql.statement(name));
-            Box::pin(async move {
-                let params: Vec<&(dyn ToSql + Sync)> =
-                    params.iter().map(|p| p.as_ref() as &(dyn ToSql + Sync)).collect();
-                match statement {
-                    Ok(statement) => client.query(&statement, &params).await,
-                    Err(text) => client.query(text.as_str(), &params).await,
-                }
-            })
-        });
-        let mut sent = join_all(pending);
-        // The first look at each sends it.
-        match poll!(&mut sent) {
-            std::task::Poll::Ready(answers) => Sent::Answered(answers),
-            std::task::Poll::Pending => Sent::Waiting(sent),
-        }
     }
 
     /// A transaction for statements over many rows of a tenant.
@@ -268,32 +267,4 @@ impl Writer {
         self.client.batch_execute("COMMIT").await?;
         Ok(self.client.query_one("SELECT pg_current_wal_flush_lsn()", &[]).await?.try_get(0)?)
     }
-}
-
-/// What one call came to.
-type Answer = BoxFuture<'static, Result<Vec<Row>, tokio_postgres::Error>>;
-
-/// Calls on their way to the server, or answered already.
-enum Sent {
-    Waiting(JoinAll<Answer>),
-    Answered(Vec<Result<Vec<Row>, tokio_postgres::Error>>),
-}
-
-/// The SQLSTATE of `{state}.taken`.
-const TAKEN: &str = "TS001";
-
-/// The answers of all calls. `position`: where the stored one was taken to stand.
-///
-/// # Errors
-/// The first; those after it only say that the transaction has failed already.
-async fn answered(sent: Sent, position: Lsn) -> Result<Vec<Vec<Row>>, ApplyError> {
-    let answers = match sent {
-        Sent::Waiting(waiting) => waiting.await,
-        Sent::Answered(answers) => answers,
-    };
-    let taken = |e: &tokio_postgres::Error| e.code().is_some_and(|code| code.code() == TAKEN);
-    answers.into_iter().collect::<Result<Vec<_>, _>>().map_err(|e| match taken(&e) {
-        true => ApplyError::Taken { expected: position },
-        false => ApplyError::Database(e),
-    })
 }

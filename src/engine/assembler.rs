@@ -337,7 +337,8 @@ impl Assembler {
         self.kept_back.is_none() && !self.is_full()
     }
 
-    fn is_full(&self) -> bool {
+    /// A batch of the largest size is there.
+    pub fn is_full(&self) -> bool {
         self.steps.len() >= self.config.apply.max_batch_rows
     }
 

@@ -24,6 +24,7 @@ pub mod jobs;
 mod lag;
 pub mod position;
 pub mod prepare;
+mod press;
 mod probe;
 pub mod progress;
 mod roster;

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant as Moment};
 
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 use super::assembler::{Assembler, FaultReason};
@@ -21,18 +20,21 @@ use super::jobs::{Jobs, Reply};
 use super::lag::Lag;
 use super::position::{Decision, decide};
 use super::prepare::Prepared;
+use super::press::Press;
 use super::probe::Probe;
 use super::scout::{Found, Scout};
 use super::vitals::answer;
 use super::{Mode, PREDECESSOR, PREDECESSOR_LOOK, Progress};
 use crate::apply::writer::Applied;
-use crate::apply::{ApplyError, Batch, Writer};
+use crate::apply::{ApplyError, Writer};
 use crate::config::Config;
 use crate::lsn::Lsn;
 use crate::source::{Identity, SourceError, SourceErrorKind, Stream, StreamEvent, slot};
 
 /// How often the session looks at what is not an event: requests, durable positions, the calendar.
 const HEARTBEAT: Duration = Duration::from_millis(200);
+/// How often while one batch follows the other.
+const LOADED_HEARTBEAT: Duration = Duration::from_secs(1);
 /// On an idle source the position is moved on at most this often.
 const IDLE_MOVE: Duration = Duration::from_secs(5);
 /// How often the operators' view of the stores' states is brought up to date.
@@ -51,17 +53,16 @@ pub enum Ended {
     Again,
 }
 
-type Writing = JoinHandle<(Writer, Result<Applied, ApplyError>)>;
-
 pub struct Session {
     pub(super) config: Arc<Config>,
     pub(super) clock: Clock,
     pub(super) assembler: Assembler,
     pub(super) stream: Stream,
-    /// At home between two batches.
+    /// At home while it has no batch in hand.
     pub(super) writer: Option<Writer>,
-    pub(super) writing: Option<Writing>,
-    /// When the batch in hand was begun, or the database last gave a sign of life since.
+    /// Where it is otherwise.
+    pub(super) press: Option<Press>,
+    /// When a batch was last begun or written, or the database gave a sign of life since.
     pub(super) written_since: Moment,
     pub(super) confirmations: Confirmations,
     pub(super) source: Arc<tokio_postgres::Client>,
@@ -93,6 +94,8 @@ pub struct Session {
     again: bool,
     /// Requests wait, or the day has changed: something to do between two batches.
     chores: bool,
+    /// When the chores were last done.
+    beaten: Moment,
     moved: Moment,
     /// When the stores were last counted; `None`: they have to be.
     pub(super) counted: Option<Moment>,
@@ -147,7 +150,7 @@ impl Session {
             clock,
             stream,
             writer: Some(writer),
-            writing: None,
+            press: None,
             written_since: now,
             confirmations: Confirmations::default(),
             source,
@@ -167,6 +170,7 @@ impl Session {
             until,
             again: false,
             chores: true,
+            beaten: now,
             moved: now,
             counted: None,
             said: None,
@@ -180,18 +184,16 @@ impl Session {
         mut reload: watch::Receiver<Arc<Config>>,
     ) -> Result<Ended, EngineError> {
         let result = self.follow(&mut stop, &mut reload).await;
-        if let Some(mut writing) = self.writing.take() {
-            // The batch in hand is finished whatever happens: its commit may be on its way. Where the connection is dead
-            // nobody can tell; the position at the next start does.
-            match tokio::time::timeout(LAST_BATCH, &mut writing).await {
-                Ok(Ok((writer, Ok(applied)))) => {
-                    self.writer = Some(writer);
-                    self.applied(applied);
-                }
-                Ok(_) => {}
-                Err(_) => writing.abort(),
+        // What is in hand is finished whatever happens: its commit may be on its way. Where the connection is dead nobody
+        // can tell; the position at the next start does.
+        let finish = async {
+            while self.press.is_some() {
+                let written = next(&mut self.press).await?;
+                self.written(written)?;
             }
-        }
+            Ok::<(), EngineError>(())
+        };
+        let _ = tokio::time::timeout(LAST_BATCH, finish).await;
         let ended = result?;
         self.confirm_all().await?;
         self.stream.close().await;
@@ -207,13 +209,20 @@ impl Session {
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.progress.live();
         loop {
-            if *stop.borrow() && self.writing.is_none() {
+            if *stop.borrow() && self.press.is_none() {
                 return Ok(Ended::Stopped);
             }
             if self.writer.is_some() {
                 self.between().await?;
                 if self.is_done() {
-                    return Ok(if self.again { Ended::Again } else { Ended::Stopped });
+                    if self.again {
+                        return Ok(Ended::Again);
+                    }
+                    // Nothing is left behind that the slot would keep WAL for.
+                    if self.scout.is_some() {
+                        self.move_to_idle().await?;
+                    }
+                    return Ok(Ended::Stopped);
                 }
             }
             let deadline = self.assembler.deadline().filter(|_| self.writer.is_some());
@@ -222,9 +231,10 @@ impl Session {
                 changed = stop.changed(), if !*stop.borrow() => {
                     if changed.is_err() { return Ok(Ended::Stopped); }
                 }
-                done = join(&mut self.writing), if self.writing.is_some() => self.written(done?)?,
+                written = next(&mut self.press), if self.press.is_some() => self.written(written?)?,
                 _ = heartbeat.tick() => {
-                    self.chores = true;
+                    // Under load the writer is called home for its chores less often.
+                    self.chores |= self.writer.is_some() || self.beaten.elapsed() >= LOADED_HEARTBEAT;
                     self.measure();
                     self.look_for_target().await?;
                 }
@@ -258,45 +268,51 @@ impl Session {
         Ok(())
     }
 
-    /// Hands a batch to the writer, if there is one to hand and the writer is at home.
+    /// Hands a batch to the writer, if there is one to hand and the writer has a hand free.
     ///
     /// A store in trouble is set aside first, on record: what a batch leaves out of it must never be committed before.
     fn start_if_ready(&mut self, more: bool) {
-        if self.writer.is_none() || self.assembler.has_faults() || !self.assembler.is_ready(more, Moment::now()) {
+        let ready = match &self.press {
+            // Ahead of the answer to the one before only what is worth it, and nothing where the writer is wanted.
+            Some(press) => press.has_room() && self.assembler.is_full() && !self.is_wanted(),
+            None => self.writer.is_some() && self.assembler.is_ready(more, Moment::now()),
+        };
+        if !ready || self.assembler.has_faults() {
             return;
         }
-        if let Some(batch) = self.assembler.take() {
-            self.start(batch);
-        }
-    }
-
-    fn start(&mut self, batch: Batch) {
-        let Some(mut writer) = self.writer.take() else { return };
+        let Some(batch) = self.assembler.take() else { return };
+        let Some(mut press) = self.press.take().or_else(|| self.writer.take().map(Press::new)) else { return };
         self.progress.work_begins();
         self.written_since = Moment::now();
-        let apart = self.apart.is_some();
-        self.writing = Some(tokio::spawn(async move {
-            let applied = if apart { writer.apply_apart(batch).await } else { writer.apply(batch).await };
-            (writer, applied)
-        }));
+        press.start(batch, self.apart.is_some());
+        self.press = Some(press);
     }
 
-    fn written(&mut self, done: (Writer, Result<Applied, ApplyError>)) -> Result<(), EngineError> {
-        self.writing = None;
-        self.progress.work_ends();
-        self.writer = Some(done.0);
-        match done.1 {
-            Ok(applied) => {
-                self.apart = self.apart.filter(|until| applied.committed.is_none() || applied.position < *until);
-                self.applied(applied);
-                Ok(())
-            }
-            Err(e) if e.is_of_a_store() => {
-                self.refused = Some(e);
-                Ok(())
-            }
-            Err(e) => Err(e.into()),
+    /// There is something for the writer to do between two batches.
+    fn is_wanted(&self) -> bool {
+        let stores = self.found.is_some() || !self.copier.is_idle() || self.apart.is_some();
+        self.chores || stores || self.hold.is_some() || self.jobs.has_step()
+    }
+
+    /// A batch was written, or there is room for another one.
+    fn written(&mut self, written: Option<Applied>) -> Result<(), EngineError> {
+        self.written_since = Moment::now();
+        if let Some(applied) = written {
+            self.apart = self.apart.filter(|until| applied.committed.is_none() || applied.position < *until);
+            self.applied(applied);
         }
+        if let Some(press) = self.press.take_if(|press| press.is_done()) {
+            self.progress.work_ends();
+            let (writer, failed) = press.end();
+            self.writer = writer;
+            match failed {
+                Some(e) if e.is_of_a_store() => self.refused = Some(e),
+                Some(e) => return Err(e.into()),
+                None => {}
+            }
+        }
+        self.start_if_ready(true);
+        Ok(())
     }
 
     /// A batch was refused for what some store's rows say. It is rolled back; the stream is read again from the stored
@@ -405,6 +421,7 @@ impl Session {
             writer.sql.query(&writer.client, "heartbeat", &[]).await
         };
         let rows = answer("target", question).await?;
+        self.beaten = Moment::now();
         let Some(row) = rows.first() else { return Ok(()) };
         let (flushed, asked, awaited): (Lsn, bool, bool) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
         if let Some(position) = self.confirmations.flushed(flushed) {
@@ -481,10 +498,10 @@ impl Session {
     }
 }
 
-async fn join(writing: &mut Option<Writing>) -> Result<(Writer, Result<Applied, ApplyError>), EngineError> {
-    match writing {
-        // It is not aborted while it is waited for, so it panicked.
-        Some(task) => task.await.map_err(|e| EngineError::Definite(format!("a defect in writing a batch: {e}"))),
+/// Only called where there is one.
+async fn next(press: &mut Option<Press>) -> Result<Option<Applied>, EngineError> {
+    match press {
+        Some(press) => press.next().await,
         None => std::future::pending().await,
     }
 }

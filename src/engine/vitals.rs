@@ -20,7 +20,7 @@ impl Session {
         if let Some((end, at)) = self.probe.end() {
             self.lag.probed(end, at);
         }
-        let unwritten = self.writing.is_some() || self.writer.as_ref().is_none_or(Writer::is_open);
+        let unwritten = self.press.is_some() || self.writer.as_ref().is_none_or(Writer::is_open);
         let idle = self.assembler.idle_position().filter(|_| !unwritten);
         let covered = idle.unwrap_or_default().max(self.progress.position());
         let Some((bytes, time)) = self.lag.behind(covered, now) else { return };
@@ -47,7 +47,7 @@ impl Session {
 
     /// A batch may wait for a lock, or for an answer that will never come: another connection tells which.
     pub(super) async fn look_for_target(&mut self) -> Result<(), EngineError> {
-        if self.writing.is_some() && self.written_since.elapsed() > LONG_BATCH {
+        if self.press.is_some() && self.written_since.elapsed() > LONG_BATCH {
             let looked = answer("target", self.config.target_connection().connect("tillstream look")).await;
             if let Err(e) = looked
                 && !matches!(&e, EngineError::Connect(e) if !e.is_unreachable())

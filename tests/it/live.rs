@@ -102,7 +102,9 @@ async fn random_trade_and_random_kills_leave_every_row_right() {
         let client = open_stores(&db).await;
         // Stock from the ledger and from the batches in turn.
         let stock = if seed % 2 == 0 { "[inventory]\nstock_source = 'batches'\n" } else { "" };
-        let config = db.daemon_toml(&format!("{ZONES}{stock}"));
+        // In turn also batches so small that one is sent before the one before is answered, and transactions are cut.
+        let batches = if seed % 3 == 1 { "[apply]\nmax_batch_rows = 12\n" } else { "" };
+        let config = db.daemon_toml(&format!("{ZONES}{stock}{batches}"));
         for (n, (schema, zone)) in STORES.into_iter().enumerate() {
             trade(&db, schema, zone, seed * 1000 + n as u64, 40).await;
         }

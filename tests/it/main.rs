@@ -35,3 +35,4 @@ mod view;
 mod views_oracle;
 mod waiting;
 mod workload;
+mod writer;
