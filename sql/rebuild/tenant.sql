@@ -12,7 +12,7 @@ RETURNING id
 WITH a AS (DELETE FROM {state}.sale WHERE tenant_id = $1), b AS (DELETE FROM {state}.stock_movement WHERE tenant_id = $1),
      c AS (DELETE FROM {state}.batch WHERE tenant_id = $1), d AS (DELETE FROM {state}.reservation WHERE tenant_id = $1),
      e AS (DELETE FROM {state}.credit_payment WHERE tenant_id = $1), f AS (DELETE FROM {state}.session WHERE tenant_id = $1),
-     j AS (DELETE FROM {state}.product WHERE tenant_id = $1),
+     j AS (DELETE FROM {state}.product WHERE tenant_id = $1), k AS (DELETE FROM {state}.product_name WHERE tenant_id = $1),
      g AS (DELETE FROM {state}.pricing WHERE tenant_id = $1), h AS (DELETE FROM {state}.stock_limits WHERE tenant_id = $1),
      -- Live rows of the day that was today when the store was last copied.
      i AS (DELETE FROM {reports}.customer_analytics r USING {state}.tenant t
@@ -39,14 +39,14 @@ WITH gone AS (
   WHERE t.id = $1 AND r.tenant = t.tenant AND r.deleted_at IS NULL
     AND NOT EXISTS (SELECT FROM {state}.product p WHERE p.tenant_id = $1 AND p.id = r.product_id)
 )
-INSERT INTO {reports}.product AS r (tenant, product_id, name, sku, barcode, is_active)
-SELECT v.tenant, v.product_id, v.name, v.sku, v.barcode, v.is_active
+INSERT INTO {reports}.product AS r (tenant, product_id, name, sku, barcode, is_active, source_key)
+SELECT v.tenant, v.product_id, v.name, v.sku, v.barcode, v.is_active, v.source_key
 FROM {state}.product_dimension v WHERE v.tenant_id = $1
 ON CONFLICT (tenant, product_id) DO UPDATE SET
   name = excluded.name, sku = excluded.sku, barcode = excluded.barcode, is_active = excluded.is_active,
-  deleted_at = NULL, updated_at = now()
-WHERE (r.name, r.sku, r.barcode, r.is_active, r.deleted_at)
-      IS DISTINCT FROM (excluded.name, excluded.sku, excluded.barcode, excluded.is_active, NULL)
+  source_key = excluded.source_key, deleted_at = NULL, updated_at = now()
+WHERE (r.name, r.sku, r.barcode, r.is_active, r.source_key, r.deleted_at)
+      IS DISTINCT FROM (excluded.name, excluded.sku, excluded.barcode, excluded.is_active, excluded.source_key, NULL)
 
 -- name: show_dimension_customers
 WITH gone AS (
@@ -54,14 +54,14 @@ WITH gone AS (
   WHERE t.id = $1 AND r.tenant = t.tenant AND r.deleted_at IS NULL
     AND NOT EXISTS (SELECT FROM {state}.customer c WHERE c.tenant_id = $1 AND c.id = r.customer_id)
 )
-INSERT INTO {reports}.customer AS r (tenant, customer_id, full_name, phone, customer_type, is_active)
-SELECT v.tenant, v.customer_id, v.full_name, v.phone, v.customer_type, v.is_active
+INSERT INTO {reports}.customer AS r (tenant, customer_id, full_name, phone, customer_type, is_active, source_key)
+SELECT v.tenant, v.customer_id, v.full_name, v.phone, v.customer_type, v.is_active, v.source_key
 FROM {state}.customer_dimension v WHERE v.tenant_id = $1
 ON CONFLICT (tenant, customer_id) DO UPDATE SET
   full_name = excluded.full_name, phone = excluded.phone, customer_type = excluded.customer_type,
-  is_active = excluded.is_active, deleted_at = NULL, updated_at = now()
-WHERE (r.full_name, r.phone, r.customer_type, r.is_active, r.deleted_at)
-      IS DISTINCT FROM (excluded.full_name, excluded.phone, excluded.customer_type, excluded.is_active, NULL)
+  is_active = excluded.is_active, source_key = excluded.source_key, deleted_at = NULL, updated_at = now()
+WHERE (r.full_name, r.phone, r.customer_type, r.is_active, r.source_key, r.deleted_at)
+      IS DISTINCT FROM (excluded.full_name, excluded.phone, excluded.customer_type, excluded.is_active, excluded.source_key, NULL)
 
 -- Rows with values that no report can hold, by table and key. NaN compares greater than every number.
 -- name: find_unusable

@@ -105,6 +105,7 @@ pub async fn store(
         .batch_execute("SET LOCAL work_mem = '128MB'; SET LOCAL jit = off")
         .await
         .map_err(writing("the session's settings"))?;
+    super::keys::store(source, target, sql, config, scope).await?;
     let mut progress = Progress::new(&new.name, expected_rows(source.client, config, scope).await);
     for (table, template) in named(COPIES) {
         let query = render(&template, scope, config)?;

@@ -9,7 +9,7 @@ use super::rows::{movements_from_row, sale_from_row};
 use super::statements::Statements;
 use crate::domain::TenantId;
 use crate::facts::WorkingSet;
-use crate::facts::entity::{CreditPayment, Pricing, Session, StockLimits, StockShare};
+use crate::facts::entity::{CreditPayment, Pricing, ProductName, Session, StockLimits, StockShare};
 use crate::facts::working_set::{Key, Needs, load};
 
 type PgResult<T> = Result<T, tokio_postgres::Error>;
@@ -42,6 +42,8 @@ pub async fn working_set(client: &Client, sql: &Statements, needs: &mut Needs) -
         fetch(client, sql, "load_sessions", &needs.sessions),
         fetch(client, sql, "load_stock_limits", &needs.stock_limits),
         fetch(client, sql, "load_pricing", &needs.pricing),
+        fetch(client, sql, "load_product_names", &needs.product_names),
+        fetch(client, sql, "load_named_products", &needs.product_names),
     ])
     .await?;
     let mut set = WorkingSet::default();
@@ -84,6 +86,13 @@ pub async fn working_set(client: &Client, sql: &Statements, needs: &mut Needs) -
         load(&mut set.stock_limits, key(&row)?, limits);
     }
     let by_id = next();
+    for row in next() {
+        let name = ProductName { product: row.try_get(2)?, name: row.try_get(3)? };
+        load(&mut set.product_names, key(&row)?, name);
+    }
+    for row in next() {
+        set.named_products.insert(key(&row)?);
+    }
     let by_product = fetch(client, sql, "load_pricing_of_products", &needs.priced_products).await?;
     for row in by_id.iter().chain(&by_product) {
         let (tenant, id) = key(row)?;

@@ -31,6 +31,7 @@ pub const MIGRATIONS: &[Migration] = &[
         sql: include_str!("../../sql/migrations/0010_state_comments.sql"),
     },
     Migration { version: 11, name: "verification", sql: include_str!("../../sql/migrations/0011_verification.sql") },
+    Migration { version: 12, name: "source_keys", sql: include_str!("../../sql/migrations/0012_source_keys.sql") },
 ];
 const BOOTSTRAP: &str = include_str!("../../sql/migrations/0000_bootstrap.sql");
 

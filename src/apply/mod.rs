@@ -9,6 +9,7 @@
 
 pub mod batch;
 pub mod copy;
+pub mod keys;
 pub mod load;
 pub mod migrate;
 pub mod rows;

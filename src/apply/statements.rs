@@ -7,9 +7,10 @@ use tokio_postgres::{Client, Row, Statement};
 
 use crate::sql::ident;
 
-const FILES: [&str; 11] = [
+const FILES: [&str; 12] = [
     include_str!("../../sql/apply/load.sql"),
     include_str!("../../sql/apply/facts.sql"),
+    include_str!("../../sql/apply/source_keys.sql"),
     include_str!("../../sql/apply/sums.sql"),
     include_str!("../../sql/apply/position.sql"),
     include_str!("../../sql/apply/control.sql"),

@@ -6,7 +6,7 @@ use tokio_postgres::{Client, Transaction};
 
 use super::batch::{Batch, End, Step};
 use super::statements::Statements;
-use super::{ApplyError, load, write};
+use super::{ApplyError, keys, load, write};
 use crate::domain::{BusinessDay, Instant, TenantId};
 use crate::facts::working_set::Needs;
 use crate::lsn::Lsn;
@@ -18,6 +18,8 @@ pub struct Writer {
     pub sql: Statements,
     /// The first kept date of each tenant.
     pub horizons: Horizons,
+    /// The POS has no totals of sales: they are the sums of their items.
+    pub totals_from_items: bool,
     /// Where the stored position stands.
     position: Lsn,
     /// A source transaction larger than a batch is being written.
@@ -71,7 +73,7 @@ impl Writer {
     /// A writer over a session that holds the lock. `position` is the stored one.
     pub async fn new(client: Client, sql: Statements, position: Lsn, horizons: Horizons) -> Result<Writer, ApplyError> {
         client.batch_execute(SESSION).await?;
-        Ok(Writer { client, sql, horizons, position, open: false })
+        Ok(Writer { client, sql, horizons, totals_from_items: false, position, open: false })
     }
 
     pub fn position(&self) -> Lsn {
@@ -92,7 +94,7 @@ impl Writer {
         result
     }
 
-    async fn try_apply(&mut self, batch: Batch) -> Result<Applied, ApplyError> {
+    async fn try_apply(&mut self, mut batch: Batch) -> Result<Applied, ApplyError> {
         let started = Moment::now();
         if !self.open {
             self.client.batch_execute("BEGIN").await?;
@@ -100,6 +102,7 @@ impl Writer {
         }
         let (mut changes, mut transactions) = (0, 0);
         if !batch.steps.is_empty() {
+            keys::resolve(&self.client, &self.sql, &mut batch.steps).await?;
             let mut needs = Needs::default();
             let mut fresh = !batch.continued;
             for step in &batch.steps {
@@ -108,6 +111,7 @@ impl Writer {
                         changes += 1;
                         needs.add(*tenant, change, fresh);
                     }
+                    Step::Keyed(..) => {}
                     Step::Commit => {
                         transactions += 1;
                         fresh = true;
@@ -115,14 +119,17 @@ impl Writer {
                 }
             }
             let mut set = load::working_set(&self.client, &self.sql, &mut needs).await?;
+            set.totals_from_items = self.totals_from_items;
+            let refused = |(tenant, e)| ApplyError::Refused(tenant, e);
             for step in batch.steps {
                 match step {
                     Step::Change(tenant, change) => set.apply(tenant, change),
-                    Step::Commit => set.commit(),
+                    Step::Keyed(..) => {}
+                    Step::Commit => set.commit().map_err(refused)?,
                 }
             }
-            set.commit();
-            let deltas = Deltas::of(&set, &self.horizons).map_err(|(tenant, e)| ApplyError::Refused(tenant, e))?;
+            set.commit().map_err(refused)?;
+            let deltas = Deltas::of(&set, &self.horizons).map_err(refused)?;
             write::batch(&self.client, &mut self.sql, &set, deltas, &self.horizons).await?;
         }
         let Some(end) = batch.end else {

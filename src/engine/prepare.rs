@@ -1,6 +1,6 @@
 //! Everything before the stream: the writer's lock, migrations, slot and position, publication, copies of new stores.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::json;
@@ -130,18 +130,22 @@ fn definitions(config: &Config, scope: &TenantScope) -> String {
         .tables
         .iter()
         .filter(|(kind, _)| scope.has.contains(kind))
-        .map(|(kind, table)| (kind.name(), json!({ "table": table.table, "columns": table.columns })))
+        .map(|(kind, table)| (kind.name(), table.definition(*kind)))
         .collect();
     let (mapping, pay, stock) = (&config.mapping, &config.payments, &config.inventory);
-    json!({
+    let mut definitions = json!({
         "zone": scope.zone.name(),
         "tables": tables,
         "statuses": [mapping.completed_statuses, mapping.refunded_statuses, mapping.reservation_active_statuses,
                      mapping.transaction_payment_types, mapping.company_types],
         "payments": [pay.cash, pay.card, pay.credit],
         "movements": [stock.incoming, stock.outgoing, stock.signed],
-    })
-    .to_string()
+    });
+    if !scope.forms.is_empty() {
+        let forms = scope.forms.iter().map(|((kind, column), form)| (format!("{kind}.{column}"), json!(form)));
+        definitions["forms"] = forms.collect();
+    }
+    definitions.to_string()
 }
 
 /// A discovered store as the copy and verify see it. Number and days are filled in once it is registered.
@@ -157,6 +161,7 @@ pub fn scope(config: &Config, store: &StoreTables) -> TenantScope {
             ResolvedStock::Batches => StockSource::Batches,
         },
         has: store.tables.keys().copied().collect::<BTreeSet<TableKind>>(),
+        forms: crate::source::forms(config, store),
     }
 }
 
@@ -192,7 +197,8 @@ pub async fn prepare(
     unpublished(config, &target, &sql, &discovery.stores, &published.added).await?;
     let copied = copy_new(config, &mut target, &sql, &discovery.stores, clock, progress).await?;
     let stores = load_stores(config, &target, &sql, &discovery.stores).await?;
-    let writer = Writer::new(target, sql, position, stores.horizons()).await?;
+    let mut writer = Writer::new(target, sql, position, stores.horizons()).await?;
+    writer.totals_from_items = config.mapping.totals_from_items();
     if rescored {
         for store in stores.iter().filter(|s| s.live && !copied.contains(&s.name)) {
             tracing::info!(store = %store.name, "customer rows follow the new rfm settings");
@@ -396,7 +402,7 @@ async fn load_stores(
     let mut stores = Stores::default();
     for store in found {
         let Some(r) = known.get(&store.schema) else { continue };
-        let tables: HashMap<String, TableKind> = store.tables.iter().map(|(kind, t)| (t.name.clone(), *kind)).collect();
+        let tables = store.tables.iter().map(|(kind, t)| (t.name.clone(), *kind)).collect();
         stores.put(Store {
             id: r.id,
             name: store.schema.clone(),
@@ -405,6 +411,7 @@ async fn load_stores(
             horizon: r.horizon,
             floor: r.floor,
             tables,
+            forms: crate::source::forms(config, store),
             live: r.state == "live",
         });
     }

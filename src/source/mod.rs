@@ -21,6 +21,7 @@ pub mod stream;
 mod tls;
 
 pub use error::{SourceError, SourceErrorKind};
+pub use mapped::forms;
 pub use session::Identity;
 pub use snapshot::ExportedSnapshot;
 pub use stream::{Stream, StreamEvent};

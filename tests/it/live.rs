@@ -302,7 +302,7 @@ pub async fn rows_of(client: &Client, schema: &str, table: &str, condition: &str
     let names = client
         .query(
             "SELECT attname::text FROM pg_attribute WHERE attrelid = $1::text::regclass AND attnum > 1 AND NOT attisdropped \
-             AND attname <> ALL ('{created_at,updated_at,deleted_at}') ORDER BY attnum",
+             AND attname <> ALL ('{created_at,updated_at,deleted_at,source_key}') ORDER BY attnum",
             &[&format!("analytics.{table}")],
         )
         .await
