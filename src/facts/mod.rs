@@ -9,6 +9,7 @@ pub mod change;
 pub mod entity;
 pub mod exact;
 mod fields;
+mod find;
 pub mod fold;
 pub mod form;
 pub mod local;

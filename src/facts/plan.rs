@@ -14,33 +14,13 @@ use super::change::{
 };
 use super::entity::{Customer, PaymentKind, Pricing, Product, ProductName, SaleStatus, Session, StockLimits};
 use super::fields::{Fields, MAX_COLUMNS, Slot};
-use super::form::{Form, Forms, form};
+pub use super::find::PlanError;
+use super::find::{Condition, Find, Movement};
+use super::form::{Form, Forms};
 use super::vocabulary::Vocabulary;
-use crate::config::{Column, ColumnType, Moved, Reading, TableKind, TableMapping, Zone};
+use crate::config::{ColumnType, Reading, TableKind, TableMapping, Zone};
 use crate::domain::TenantId;
-use crate::pgoutput::{OldRow, Relation, RelationColumn, Tuple, Value, ValueError};
-
-/// Types from here on are those of users and extensions: enums, citext.
-const FIRST_USER_OID: u32 = 16_384;
-
-/// A POS table is not what the mapping says it is.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum PlanError {
-    #[error("table {schema}.{table} has no column {column}, which the mapping names for {kind}.{logical}")]
-    Missing { schema: String, table: String, column: String, kind: TableKind, logical: &'static str },
-    #[error("column {schema}.{table}.{column} has type oid {found}; {kind}.{logical} needs {expected}")]
-    WrongType {
-        schema: String,
-        table: String,
-        column: String,
-        found: u32,
-        kind: TableKind,
-        logical: &'static str,
-        expected: &'static str,
-    },
-    #[error("column {schema}.{table}.{column} has another type than when the store was copied")]
-    Retyped { schema: String, table: String, column: String },
-}
+use crate::pgoutput::{OldRow, Relation, Tuple, Value, ValueError};
 
 /// A row that cannot be used. Names the row, never its values.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -78,34 +58,10 @@ pub struct Plan {
     /// Logical columns with keys that are kept as text, and whose keys they are.
     text_keys: Vec<(usize, TableKind)>,
     /// What a row must fulfil to be there.
-    conditions: Vec<Condition>,
+    pub(super) conditions: Vec<Condition>,
     moved: Option<Movement>,
     /// Digits of a computed line total.
     line_total: Option<u32>,
-}
-
-/// A column beside the logical ones: its place in the tuple, its type.
-#[derive(Debug, Clone, Copy)]
-struct Beside {
-    at: usize,
-    oid: u32,
-    name: &'static str,
-}
-
-#[derive(Debug, Clone)]
-enum Condition {
-    IsNull(Beside),
-    OneOf(Beside, Vec<String>),
-}
-
-/// Movements told by their places.
-#[derive(Debug, Clone)]
-struct Movement {
-    from: Beside,
-    to: Beside,
-    inside: Vec<String>,
-    incoming: Sign,
-    outgoing: Sign,
 }
 
 impl Plan {
@@ -174,12 +130,7 @@ impl Plan {
             plan.slots.push(slot);
         }
         plan.wanted.sort_unstable();
-        if let Some(name) = &mapping.rows.deleted_at {
-            plan.conditions.push(Condition::IsNull(find.beside(name, "deleted_at")?));
-        }
-        for (name, one_of) in &mapping.rows.only {
-            plan.conditions.push(Condition::OneOf(find.word(name, "only")?, one_of.clone()));
-        }
+        plan.conditions = find.conditions(&mapping.rows)?;
         Ok(plan)
     }
 
@@ -267,7 +218,7 @@ impl Plan {
         Ok(())
     }
 
-    fn row<'a>(&'a self, tuple: &Tuple<'a>) -> Fields<'a> {
+    pub(super) fn row<'a>(&'a self, tuple: &Tuple<'a>) -> Fields<'a> {
         let mut values = [Value::Null; MAX_COLUMNS];
         for (value, slot) in values.iter_mut().zip(&self.slots) {
             if let Some(constant) = &slot.constant {
@@ -286,45 +237,6 @@ impl Plan {
             }
         }
         Fields { plan: self, values }
-    }
-
-    /// Whether a row is there for us at all.
-    fn is_there(&self, tuple: &Tuple<'_>) -> Result<bool, RowError> {
-        for condition in &self.conditions {
-            let there = match condition {
-                // An unchanged value that was not sent is not NULL.
-                Condition::IsNull(column) => matches!(tuple.get(column.at), None | Some(Value::Null)),
-                Condition::OneOf(column, words) => {
-                    self.beside(tuple, column)?.is_some_and(|found| words.iter().any(|word| *word == found))
-                }
-            };
-            if !there {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    fn beside<'a>(&self, tuple: &Tuple<'a>, column: &Beside) -> Result<Option<Cow<'a, str>>, RowError> {
-        tuple.get(column.at).unwrap_or(Value::Null).as_text(column.oid).map_err(|reason| RowError {
-            table: self.table.clone(),
-            id: self.row(tuple).id(),
-            column: column.name.to_string(),
-            reason: reason.into(),
-        })
-    }
-
-    /// Whether goods come, go, or neither, as far as this store is concerned.
-    fn direction(&self, movement: &Movement, tuple: &Tuple<'_>) -> Result<Sign, RowError> {
-        let inside = |column: &Beside| -> Result<bool, RowError> {
-            let place = self.beside(tuple, column)?;
-            Ok(place.is_some_and(|place| movement.inside.iter().any(|inside| *inside == place)))
-        };
-        Ok(match (inside(&movement.from)?, inside(&movement.to)?) {
-            (false, true) => movement.incoming,
-            (true, false) => movement.outgoing,
-            (true, true) | (false, false) => Sign::Unknown,
-        })
     }
 
     /// The columns are read by their place in [`TableKind::columns`].
@@ -469,73 +381,5 @@ impl Op {
             Op::Insert => RowOp::Insert(id, row),
             Op::Update(old_id) => RowOp::Update { old_id: old_id.filter(|old| *old != id), id, row },
         }
-    }
-}
-
-/// Looks columns up in the relation, or says what is wrong with them.
-struct Find<'a> {
-    kind: TableKind,
-    relation: &'a Relation,
-}
-
-impl<'a> Find<'a> {
-    fn column(&self, name: &str, logical: &'static str) -> Result<(usize, &'a RelationColumn), PlanError> {
-        let found = self.relation.columns.iter().enumerate().find(|(_, column)| column.name == name);
-        found.ok_or_else(|| PlanError::Missing {
-            schema: self.relation.namespace.clone(),
-            table: self.relation.name.clone(),
-            column: name.to_string(),
-            kind: self.kind,
-            logical,
-        })
-    }
-
-    fn form(&self, logical: &Column, found: &RelationColumn) -> Result<Option<Form>, PlanError> {
-        form(logical.ty, found.type_oid, found.type_oid >= FIRST_USER_OID)
-            .map_err(|expected| self.mistyped(found, logical.name, expected))
-    }
-
-    fn mistyped(&self, found: &RelationColumn, logical: &'static str, expected: &'static str) -> PlanError {
-        PlanError::WrongType {
-            schema: self.relation.namespace.clone(),
-            table: self.relation.name.clone(),
-            column: found.name.clone(),
-            found: found.type_oid,
-            kind: self.kind,
-            logical,
-            expected,
-        }
-    }
-
-    fn retyped(&self, found: &RelationColumn) -> PlanError {
-        PlanError::Retyped {
-            schema: self.relation.namespace.clone(),
-            table: self.relation.name.clone(),
-            column: found.name.clone(),
-        }
-    }
-
-    fn beside(&self, name: &str, logical: &'static str) -> Result<Beside, PlanError> {
-        let (at, found) = self.column(name, logical)?;
-        Ok(Beside { at, oid: found.type_oid, name: logical })
-    }
-
-    /// A column that is compared with words.
-    fn word(&self, name: &str, logical: &'static str) -> Result<Beside, PlanError> {
-        let (at, found) = self.column(name, logical)?;
-        form(ColumnType::Text, found.type_oid, found.type_oid >= FIRST_USER_OID)
-            .map_err(|expected| self.mistyped(found, logical, expected))?;
-        Ok(Beside { at, oid: found.type_oid, name: logical })
-    }
-
-    fn movement(&self, moved: &Moved, words: &Vocabulary) -> Result<Movement, PlanError> {
-        let sign = |word: &str| words.movements.get(word).copied().unwrap_or(Sign::Unknown);
-        Ok(Movement {
-            from: self.word(&moved.from, "movement_type")?,
-            to: self.word(&moved.to, "movement_type")?,
-            inside: moved.inside.clone(),
-            incoming: sign(&moved.incoming),
-            outgoing: sign(&moved.outgoing),
-        })
     }
 }
