@@ -9,6 +9,7 @@ mod harness;
 mod jobs;
 mod live;
 mod oracle;
+mod other_pos;
 mod outages;
 mod proxy;
 mod reader_commands;

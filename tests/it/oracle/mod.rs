@@ -1,12 +1,15 @@
 //! The reports once more, in the most naive way: all POS rows of a store in memory, loops over them, no SQL.
 //!
 //! It shares nothing with the daemon, nor with its `verify`: time zones are chrono's, arithmetic is exact decimals and
-//! integers. It holds for the default configuration.
+//! integers. It holds for the default configuration; for POS of other kinds there are further ways to load a store.
 
 mod customers;
 mod exact;
 mod sales;
 mod stock;
+mod text_keys;
+mod tryton;
+mod vendure;
 
 use std::collections::BTreeMap;
 
