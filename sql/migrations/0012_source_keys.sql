@@ -7,9 +7,22 @@ CREATE TABLE {state}.source_key (
   kind      text COLLATE "C" NOT NULL,  -- whose key it is: sale, product, ...
   key       text COLLATE "C" NOT NULL,  -- as the POS has it
   id        bigint NOT NULL,            -- stands for it in all other tables
-  PRIMARY KEY (tenant_id, kind, key),
+  PRIMARY KEY (key, kind, tenant_id),
   UNIQUE (tenant_id, kind, id)
 );
+
+-- The last number given to a key, or the highest that stands for one in the reports.
+CREATE FUNCTION {state}.last_number(of_tenant integer, of_kind text) RETURNS bigint LANGUAGE sql STABLE AS $$
+  SELECT coalesce(
+    (SELECT max(k.id) FROM {state}.source_key k WHERE k.tenant_id = of_tenant AND k.kind = of_kind),
+    CASE of_kind
+      WHEN 'product' THEN (SELECT max(p.product_id) FROM {reports}.product p JOIN {state}.tenant t ON t.tenant = p.tenant
+                           WHERE t.id = of_tenant)
+      WHEN 'customer' THEN (SELECT max(c.customer_id) FROM {reports}.customer c JOIN {state}.tenant t ON t.tenant = c.tenant
+                            WHERE t.id = of_tenant)
+    END,
+    0)
+$$;
 
 -- Where a POS keeps its products' names apart: by name_id a product refers to the row that names it, or by product_id the
 -- row refers to the product.
@@ -52,6 +65,7 @@ COMMENT ON COLUMN {state}.source_key.tenant_id IS 'Number of the store';
 COMMENT ON COLUMN {state}.source_key.kind IS 'Whose key it is';
 COMMENT ON COLUMN {state}.source_key.key IS 'The key as the POS has it';
 COMMENT ON COLUMN {state}.source_key.id IS 'The number that stands for it';
+COMMENT ON FUNCTION {state}.last_number IS 'The last number given to a key of a store';
 COMMENT ON TABLE {state}.product_name IS 'Base facts: names of products, where the POS keeps them apart';
 COMMENT ON COLUMN {state}.product_name.tenant_id IS 'Number of the store';
 COMMENT ON COLUMN {state}.product_name.id IS 'Id in the POS';

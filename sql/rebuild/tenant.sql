@@ -63,9 +63,11 @@ ON CONFLICT (tenant, customer_id) DO UPDATE SET
 WHERE (r.full_name, r.phone, r.customer_type, r.is_active, r.source_key, r.deleted_at)
       IS DISTINCT FROM (excluded.full_name, excluded.phone, excluded.customer_type, excluded.is_active, excluded.source_key, NULL)
 
--- Rows with values that no report can hold, by table and key. NaN compares greater than every number.
+-- Rows with values that no report can hold, by table and key. NaN compares greater than every number. What the stream
+-- refuses is refused here as well: more digits than 96 bits hold, or more than 28 behind the point.
 -- name: find_unusable
-SELECT 'sale', f.id FROM {state}.sale f
+SELECT u.kind, coalesce(k.key, u.id::text) FROM (
+SELECT 'sale' AS kind, f.id FROM {state}.sale f
 WHERE f.tenant_id = $1
   AND (NOT (f.total BETWEEN -1e16 AND 1e16 AND f.discount BETWEEN -1e16 AND 1e16 AND f.tax BETWEEN -1e16 AND 1e16)
        OR NOT isfinite(f.completed_at)
@@ -84,7 +86,25 @@ UNION ALL SELECT 'pricing', id FROM {state}.pricing
           WHERE tenant_id = $1 AND NOT (cost_price BETWEEN -1e16 AND 1e16 AND sale_price BETWEEN -1e16 AND 1e16)
 UNION ALL SELECT 'stock_limits', id FROM {state}.stock_limits
           WHERE tenant_id = $1 AND NOT (min_quantity BETWEEN -1e16 AND 1e16 AND coalesce(max_quantity, 0) BETWEEN -1e16 AND 1e16)
-LIMIT 5
+UNION ALL SELECT 'sale', f.id FROM {state}.sale f WHERE f.tenant_id = $1 AND NOT isfinite(f.day)
+UNION ALL
+SELECT v.kind, v.id
+FROM (SELECT 'sale', f.id, unnest(f.item_quantities || f.item_prices || f.item_totals || f.item_costs || f.payment_amounts
+                                  || ARRAY[f.total, f.discount, f.tax])
+      FROM {state}.sale f WHERE f.tenant_id = $1
+      UNION ALL SELECT 'stock_movement', m.id, m.quantity
+      FROM {state}.stock_movement b, unnest(b.ids, b.quantities) m(id, quantity) WHERE b.tenant_id = $1
+      UNION ALL SELECT 'batch', id, quantity FROM {state}.batch WHERE tenant_id = $1
+      UNION ALL SELECT 'reservation', id, quantity FROM {state}.reservation WHERE tenant_id = $1
+      UNION ALL SELECT 'customer_transaction', id, amount FROM {state}.credit_payment WHERE tenant_id = $1
+      UNION ALL SELECT 'pricing', id, unnest(ARRAY[cost_price, sale_price]) FROM {state}.pricing WHERE tenant_id = $1
+      UNION ALL SELECT 'stock_limits', id, unnest(ARRAY[min_quantity, max_quantity]) FROM {state}.stock_limits
+                WHERE tenant_id = $1) v(kind, id, amount)
+-- Up to 12 digits behind the point 10^16 is the narrower limit.
+WHERE min_scale(v.amount) > 12
+  AND (min_scale(v.amount) > 28 OR abs(v.amount) * 10::numeric ^ min_scale(v.amount) >= 79228162514264337593543950336)
+LIMIT 5) u
+LEFT JOIN {state}.source_key k ON k.tenant_id = $1 AND k.kind = u.kind AND k.id = u.id
 
 -- name: analyze
 ANALYZE {state}.sale, {state}.credit_payment, {state}.product_day, {state}.customer_day, {state}.customer_total, {state}.stock,

@@ -160,13 +160,15 @@ async fn refuse_unusable(target: &Transaction<'_>, sql: &Statements, id: i32, na
     })?;
     let bad: Vec<String> = rows
         .iter()
-        .filter_map(|row| Some(format!("{} row {}", row.try_get::<_, String>(0).ok()?, row.try_get::<_, i64>(1).ok()?)))
+        .filter_map(|row| {
+            Some(format!("{} row {}", row.try_get::<_, String>(0).ok()?, row.try_get::<_, String>(1).ok()?))
+        })
         .collect();
     if bad.is_empty() {
         return Ok(());
     }
     Err(CopyError::Unusable(format!(
-        "values that no report can hold (NaN, infinite, or 10^16 and more): {}",
+        "values that no report can hold (NaN, infinite, 10^16 and more, or of more than 28 digits): {}",
         bad.join(", ")
     )))
 }

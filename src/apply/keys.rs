@@ -18,7 +18,7 @@ use crate::verify::{TenantScope, VerifyError, keys, text_keys_sql};
 ///
 /// # Errors
 /// What the server says.
-pub async fn resolve(client: &Client, sql: &Statements, steps: &mut [Step]) -> Result<(), tokio_postgres::Error> {
+pub async fn resolve(client: &Client, sql: &mut Statements, steps: &mut [Step]) -> Result<(), tokio_postgres::Error> {
     let mut wanted: HashMap<(TenantId, TableKind, Box<str>), usize> = HashMap::new();
     let mut places: Vec<(usize, Vec<(Place, usize)>)> = Vec::new();
     for (at, step) in steps.iter_mut().enumerate() {
@@ -37,6 +37,7 @@ pub async fn resolve(client: &Client, sql: &Statements, steps: &mut [Step]) -> R
     let tenants: Vec<i32> = keys.iter().map(|(_, (tenant, ..))| tenant.0).collect();
     let kinds: Vec<&str> = keys.iter().map(|(_, (_, kind, _))| kind.name()).collect();
     let texts: Vec<&str> = keys.iter().map(|(_, (.., text))| &**text).collect();
+    sql.prepare(client, &["number_keys"]).await?;
     let rows = sql.query(client, "number_keys", &[&tenants, &kinds, &texts]).await?;
     let numbers = rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<i64>, _>>()?;
     for (at, of_step) in places {

@@ -102,7 +102,7 @@ impl Writer {
         }
         let (mut changes, mut transactions) = (0, 0);
         if !batch.steps.is_empty() {
-            keys::resolve(&self.client, &self.sql, &mut batch.steps).await?;
+            keys::resolve(&self.client, &mut self.sql, &mut batch.steps).await?;
             let mut needs = Needs::default();
             let mut fresh = !batch.continued;
             for step in &batch.steps {

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
+use chrono::Datelike;
 use chrono_tz::Tz;
 use postgres_types::Type;
 use rust_decimal::{Decimal, RoundingStrategy};
@@ -20,6 +21,9 @@ use crate::pgoutput::{Value, ValueError};
 pub(super) const MAX_COLUMNS: usize = 8;
 /// Report columns hold less than this before the decimal point, so no source value may reach it: 10^16.
 const LARGEST: Decimal = Decimal::from_parts(0x6FC1_0000, 0x0023_86F2, 0, false, 0);
+
+/// No source time may reach this year: its local day in some zone may be one that cannot be held any more.
+const LAST_YEAR: i32 = 200_000;
 
 /// How the values of one logical column are read.
 #[derive(Debug, Clone)]
@@ -140,7 +144,8 @@ impl<'a> Fields<'a> {
         let at = match self.slot(column).map(|slot| (slot.form, slot.zone)) {
             Some((Some(Form::Date), _)) => {
                 let Some(day) = value.as_date(oid).map_err(refuse)? else { return Ok(None) };
-                return Ok(Some((local::midnight(zone, day).ok_or_else(beyond)?, day)));
+                let at = local::midnight(zone, day).filter(|at| at.year() < LAST_YEAR).ok_or_else(beyond)?;
+                return Ok(Some((at, day)));
             }
             Some((Some(Form::Local), of)) => {
                 let Some(local) = value.as_local(oid).map_err(refuse)? else { return Ok(None) };
@@ -148,7 +153,10 @@ impl<'a> Fields<'a> {
             }
             _ => value.as_instant(oid).map_err(refuse)?,
         };
-        Ok(at.map(|at| (at, self.day(at))))
+        match at {
+            Some(at) if at.year() >= LAST_YEAR => Err(beyond()),
+            at => Ok(at.map(|at| (at, self.day(at)))),
+        }
     }
 
     /// What stands for a time that is NULL and may not be.

@@ -1,53 +1,56 @@
 //! `double precision` and `real` as the decimal number that PostgreSQL prints of them: the shortest that reads back as
 //! the same value.
 
-use std::io::Write;
-
 use rust_decimal::Decimal;
 
 use super::numeric::decimal;
 use super::value::ValueError;
 
-/// Longer than any number in exponent form that is printed here.
-const BUFFER: usize = 32;
+/// No number that is printed shortest has more digits.
+const MAX_DIGITS: usize = 32;
 /// Beyond this exponent nothing fits a [`Decimal`].
 const MAX_EXPONENT: i32 = 400;
 
 /// # Errors
 /// NaN, the infinities, what a [`Decimal`] cannot hold exactly.
 pub(super) fn from_f64(value: f64) -> Result<Decimal, ValueError> {
-    printed(value.is_nan(), value.is_infinite(), format_args!("{value:e}"))
+    refuse(value.is_nan(), value.is_infinite())?;
+    // The server's own way to print them is after the same: it also takes the even one of two digits that are as near.
+    from_text(ryu::Buffer::new().format_finite(value))
 }
 
 /// # Errors
 /// As [`from_f64`].
 pub(super) fn from_f32(value: f32) -> Result<Decimal, ValueError> {
-    let shortest = printed(value.is_nan(), value.is_infinite(), format_args!("{value:e}"))?;
-    // The server never prints what lies exactly half-way between two values (lest a reader rounds it to the wrong one)
-    // but takes one digit more. Such a number is a whole one, here as there; of a double it would be beyond all use.
-    let (exact, shown) = (f64::from(value), f64::try_from(shortest).unwrap_or(f64::NAN));
+    refuse(value.is_nan(), value.is_infinite())?;
+    let shortest = from_text(ryu::Buffer::new().format_finite(value))?;
+    // But the server never prints what lies exactly half-way between two values, lest a reader rounds it to the wrong one; it
+    // takes more digits. Such a number is a whole one. A double's would be beyond 10^16, which is refused anyway.
+    let exact = f64::from(value);
     let neighbours = [f64::from(value.next_up()), f64::from(value.next_down())];
-    if shown == exact || !neighbours.iter().any(|other| (exact + other) / 2.0 == shown) {
+    let half_way = |number: Decimal| {
+        let number = f64::try_from(number).unwrap_or(f64::NAN);
+        neighbours.iter().any(|other| (exact + other) / 2.0 == number)
+    };
+    if !half_way(shortest) {
         return Ok(shortest);
     }
-    let digits = shortest.normalize().mantissa().unsigned_abs().to_string();
-    let more = digits.trim_end_matches('0').len();
-    printed(false, false, format_args!("{value:.more$e}"))
+    // After the first digit. Nine digits tell every value from its neighbours.
+    for digits in 1..=8 {
+        let longer = from_text(&format!("{value:.digits$e}"))?;
+        if f64::try_from(longer).is_ok_and(|number| number as f32 == value) && !half_way(longer) {
+            return Ok(longer);
+        }
+    }
+    Ok(shortest)
 }
 
-fn printed(nan: bool, infinite: bool, number: std::fmt::Arguments<'_>) -> Result<Decimal, ValueError> {
-    if nan {
-        return Err(ValueError::NotANumber);
+fn refuse(nan: bool, infinite: bool) -> Result<(), ValueError> {
+    match (nan, infinite) {
+        (true, _) => Err(ValueError::NotANumber),
+        (_, true) => Err(ValueError::Infinite),
+        _ => Ok(()),
     }
-    if infinite {
-        return Err(ValueError::Infinite);
-    }
-    let mut buffer = [0_u8; BUFFER];
-    let mut rest = buffer.as_mut_slice();
-    rest.write_fmt(number).map_err(|_| BAD)?;
-    let left = rest.len();
-    let text = buffer.get(..BUFFER - left).unwrap_or_default();
-    from_text(std::str::from_utf8(text).map_err(|_| BAD)?)
 }
 
 const BAD: ValueError = ValueError::Malformed("floating-point number");
@@ -69,7 +72,7 @@ pub(super) fn from_text(text: &str) -> Result<Decimal, ValueError> {
     let (number, exponent) = number.split_once('e').unwrap_or((number, "0"));
     let exponent: i32 = exponent.parse().map_err(|_| BAD)?;
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    if whole.is_empty() || whole.len() + fraction.len() > BUFFER || exponent.abs() > MAX_EXPONENT {
+    if whole.is_empty() || whole.len() + fraction.len() > MAX_DIGITS || exponent.abs() > MAX_EXPONENT {
         return Err(BAD);
     }
     let mut mantissa = 0_u128;
@@ -108,6 +111,7 @@ mod tests {
             (1e-7, "0.0000001"),
             (-0.0, "0"),
             (9_007_199_254_740_993.0, "9007199254740992"),
+            (5_366_698_448_848_561.0 / 4.0, "1341674612212140.2"),
         ] {
             assert_eq!(from_f64(value).unwrap().to_string(), text);
         }

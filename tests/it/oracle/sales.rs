@@ -99,7 +99,8 @@ impl Store {
 
             // mean price = prices / count; all in whole numbers, of as many decimals as quantity and price have.
             let (of_quantity, of_price) = (decimals(&[quantity]), decimals(&[prices]).max(2));
-            let (q, p, r, c) = (units(quantity, of_quantity), units(prices, of_price), units(revenue, 2), units(cost, 2));
+            let (q, p, r, c) =
+                (units(quantity, of_quantity), units(prices, of_price), units(revenue, 2), units(cost, 2));
             let times = 10_i128.pow(of_quantity + of_price - 2);
             let discount =
                 if q > 0 && p != 0 { share(100 * (p * q - r * times * count), p * q) } else { "0.00".into() };
@@ -124,8 +125,7 @@ impl Store {
 
 impl Day {
     fn row(&self, date: NaiveDate) -> Vec<String> {
-        let average =
-            if self.sales > 0 { ratio(self.total, Decimal::from(self.sales)) } else { "0.00".into() };
+        let average = if self.sales > 0 { ratio(self.total, Decimal::from(self.sales)) } else { "0.00".into() };
         vec![
             date.to_string(),
             money(self.total),

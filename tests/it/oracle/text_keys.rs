@@ -15,17 +15,14 @@ impl Store {
         let read = async |query: &str| client.query(query, &[]).await;
         let query = "SELECT k.kind, k.key, k.id FROM analytics_state.source_key k
                      JOIN analytics_state.tenant t ON t.id = k.tenant_id WHERE t.tenant = $1";
-        let numbers: HashMap<(String, String), i64> = client
-            .query(query, &[&tenant])
-            .await?
-            .iter()
-            .map(|row| ((row.get(0), row.get(1)), row.get(2)))
-            .collect();
+        let numbers: HashMap<(String, String), i64> =
+            client.query(query, &[&tenant]).await?.iter().map(|row| ((row.get(0), row.get(1)), row.get(2))).collect();
         let number = |kind: &str, key: String| {
             *numbers.get(&(kind.to_string(), key.clone())).unwrap_or_else(|| panic!("{kind} {key} has no number"))
         };
         let mut store = Store::default();
-        let items = "SELECT id, order_id, variant_id, quantity, unit_price FROM order_line_item WHERE deleted_at IS NULL";
+        let items =
+            "SELECT id, order_id, variant_id, quantity, unit_price FROM order_line_item WHERE deleted_at IS NULL";
         for row in read(items).await? {
             let (quantity, price): (Decimal, Decimal) = (row.get(3), row.get(4));
             store.items.push(Item {
@@ -85,7 +82,8 @@ impl Store {
                 active: true,
             });
         }
-        let levels = "SELECT variant_id, coalesce(stocked_quantity, 0), coalesce(reserved_quantity, 0) FROM inventory_level
+        let levels =
+            "SELECT variant_id, coalesce(stocked_quantity, 0), coalesce(reserved_quantity, 0) FROM inventory_level
                       WHERE deleted_at IS NULL";
         for row in read(levels).await? {
             let product = number("product", row.get(0));

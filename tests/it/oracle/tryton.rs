@@ -21,7 +21,10 @@ impl Store {
     pub async fn load_tryton(client: &Client, zone: Tz) -> Result<Store, Error> {
         let read = async |query: &str| client.query(query, &[]).await;
         let mut store = Store::default();
-        for row in read("SELECT id, sale, product, quantity::text, unit_gross_price FROM sale_point_sale_line ORDER BY id").await? {
+        for row in
+            read("SELECT id, sale, product, quantity::text, unit_gross_price FROM sale_point_sale_line ORDER BY id")
+                .await?
+        {
             let (quantity, price) = (printed(row.get(3)), row.get::<_, Option<Decimal>>(4).unwrap_or_default());
             store.items.push(Item {
                 id: row.get::<_, i32>(0).into(),
@@ -37,7 +40,8 @@ impl Store {
             let counts = matches!(row.get(1), "done" | "posted");
             // Any time of that day will do.
             let noon = |day: NaiveDate| day.and_time(NaiveTime::from_hms_opt(12, 0, 0).expect("noon"));
-            let at = |day| zone.from_local_datetime(&noon(day)).earliest().expect("noon is everywhere").with_timezone(&Utc);
+            let at =
+                |day| zone.from_local_datetime(&noon(day)).earliest().expect("noon is everywhere").with_timezone(&Utc);
             store.sales.push(Sale {
                 id,
                 status: if counts { "completed" } else { "open" }.to_string(),
@@ -74,7 +78,11 @@ impl Store {
         let prices = read("SELECT product, cost_price FROM product_cost_price ORDER BY id").await?;
         store.prices = prices.iter().map(|row| (row.get::<_, i32>(0).into(), (row.get(1), Decimal::ZERO))).collect();
         let inside = |place: i32| matches!(place, 5 | 6);
-        for row in read("SELECT product, internal_quantity::text, from_location, to_location FROM stock_move WHERE state = 'done'").await? {
+        for row in read(
+            "SELECT product, internal_quantity::text, from_location, to_location FROM stock_move WHERE state = 'done'",
+        )
+        .await?
+        {
             let kind = match (inside(row.get(2)), inside(row.get(3))) {
                 (false, true) => "purchase",
                 (true, false) => "sale",
@@ -82,7 +90,8 @@ impl Store {
             };
             store.movements.push((row.get::<_, i32>(0).into(), kind.to_string(), printed(row.get(1))));
         }
-        let limits = read("SELECT product, \"left\"::text, \"right\"::text FROM \"stock-order_point\" ORDER BY id").await?;
+        let limits =
+            read("SELECT product, \"left\"::text, \"right\"::text FROM \"stock-order_point\" ORDER BY id").await?;
         let limit = |row: &tokio_postgres::Row| {
             let most: Option<String> = row.get(2);
             (row.get::<_, i32>(0).into(), (printed(row.get(1)), most.map(|text| printed(Some(text))), true))

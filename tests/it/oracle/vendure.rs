@@ -17,11 +17,20 @@ impl Store {
         let read = async |query: &str| client.query(query, &[]).await;
         let id = |id: i32| i64::from(id);
         let mut store = Store::default();
-        let orders = "SELECT id, state, \"customerId\", \"orderPlacedAt\", \"subTotalWithTax\" FROM \"order\" ORDER BY id";
+        let orders =
+            "SELECT id, state, \"customerId\", \"orderPlacedAt\", \"subTotalWithTax\" FROM \"order\" ORDER BY id";
         for row in read(orders).await? {
             let state: &str = row.get(1);
-            let counts = ["PaymentAuthorized", "PaymentSettled", "PartiallyShipped", "Shipped", "PartiallyDelivered", "Delivered"];
-            let at = |local: NaiveDateTime| server.from_local_datetime(&local).latest().expect("a time").with_timezone(&Utc);
+            let counts = [
+                "PaymentAuthorized",
+                "PaymentSettled",
+                "PartiallyShipped",
+                "Shipped",
+                "PartiallyDelivered",
+                "Delivered",
+            ];
+            let at =
+                |local: NaiveDateTime| server.from_local_datetime(&local).latest().expect("a time").with_timezone(&Utc);
             store.sales.push(Sale {
                 id: id(row.get(0)),
                 status: if counts.contains(&state) { "completed" } else { "open" }.to_string(),
@@ -44,7 +53,9 @@ impl Store {
                 total: quantity * price,
             });
         }
-        for row in read("SELECT \"orderId\", method, amount FROM payment WHERE state IN ('Authorized', 'Settled')").await? {
+        for row in
+            read("SELECT \"orderId\", method, amount FROM payment WHERE state IN ('Authorized', 'Settled')").await?
+        {
             let method = match row.get(1) {
                 "cash-in-store" => "cash",
                 "stripe-payment" => "card",
@@ -79,7 +90,8 @@ impl Store {
                 active: row.get(3),
             });
         }
-        let prices = read("SELECT \"variantId\", price FROM product_variant_price WHERE \"channelId\" = 1 ORDER BY id").await?;
+        let prices =
+            read("SELECT \"variantId\", price FROM product_variant_price WHERE \"channelId\" = 1 ORDER BY id").await?;
         store.prices = prices.iter().map(|row| (id(row.get(0)), (Decimal::ZERO, cents(row.get(1))))).collect();
         let levels = "SELECT \"productVariantId\", coalesce(\"stockOnHand\", 0), coalesce(\"stockAllocated\", 0) FROM stock_level";
         for row in read(levels).await? {

@@ -61,7 +61,11 @@ impl Pos {
                  product_id = 'product'\nmin_quantity = 'left'\nmax_quantity = 'right'\ntrack_inventory = ''\n",
             ),
             // The shop's server is far away.
-            Pos::Vendure => (example("vendure.toml").replace("time_zone = \"Europe/Vienna\" }", "time_zone = \"America/Sao_Paulo\" }"), ""),
+            Pos::Vendure => (
+                example("vendure.toml")
+                    .replace("time_zone = \"Europe/Vienna\" }", "time_zone = \"America/Sao_Paulo\" }"),
+                "",
+            ),
             Pos::TextKeys => (text_keys::CONFIG.to_string(), ""),
         };
         let mut table: toml::Table = text.parse().expect("the example is toml");
@@ -69,7 +73,9 @@ impl Pos {
         source.remove("url");
         let tables = source.get_mut("tables").and_then(|tables| tables.as_table_mut()).expect("[source.tables]");
         let more: toml::Table = more.parse().expect("toml");
-        if let Some(more) = more.get("source").and_then(|source| source.get("tables")).and_then(|tables| tables.as_table()) {
+        if let Some(more) =
+            more.get("source").and_then(|source| source.get("tables")).and_then(|tables| tables.as_table())
+        {
             tables.extend(more.clone());
         }
         let tenants = table.get_mut("tenants").and_then(|tenants| tenants.as_table_mut()).expect("[tenants]");
@@ -176,7 +182,9 @@ async fn everything(client: &Client) -> Vec<(&'static str, Vec<Vec<String>>)> {
         all.push((table, rows_of(client, STORE, table, "true").await));
     }
     for (table, id) in [("product", "product_id"), ("customer", "customer_id")] {
-        let query = format!("SELECT ARRAY[{id}::text, coalesce(source_key, '')] FROM analytics.{table} WHERE deleted_at IS NULL");
+        let query = format!(
+            "SELECT ARRAY[{id}::text, coalesce(source_key, '')] FROM analytics.{table} WHERE deleted_at IS NULL"
+        );
         all.push((table, client.query(&query, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()));
     }
     all
@@ -185,21 +193,40 @@ async fn everything(client: &Client) -> Vec<(&'static str, Vec<Vec<String>>)> {
 /// Every kind of row, falsified by hand, is found, and put right.
 async fn falsified(config: &Path, client: &Client) {
     let falsify = [
-        ("UPDATE analytics.daily_sales_report SET total_sales = total_sales + 0.01", "daily_sales_report", "total_sales"),
-        ("UPDATE analytics.daily_sales_report SET total_items_sold = total_items_sold - 0.001", "daily_sales_report", "total_items_sold"),
-        ("UPDATE analytics.product_performance SET total_revenue = total_revenue + 0.01", "product_performance", "total_revenue"),
-        ("UPDATE analytics.inventory_snapshot SET quantity_on_hand = quantity_on_hand + 0.001", "inventory_snapshot", "quantity_on_hand"),
+        (
+            "UPDATE analytics.daily_sales_report SET total_sales = total_sales + 0.01",
+            "daily_sales_report",
+            "total_sales",
+        ),
+        (
+            "UPDATE analytics.daily_sales_report SET total_items_sold = total_items_sold - 0.001",
+            "daily_sales_report",
+            "total_items_sold",
+        ),
+        (
+            "UPDATE analytics.product_performance SET total_revenue = total_revenue + 0.01",
+            "product_performance",
+            "total_revenue",
+        ),
+        (
+            "UPDATE analytics.inventory_snapshot SET quantity_on_hand = quantity_on_hand + 0.001",
+            "inventory_snapshot",
+            "quantity_on_hand",
+        ),
         ("UPDATE analytics.product SET name = name || '!'", "product", "name"),
     ];
     for (statement, table, _) in falsify {
-        let today = if table == "inventory_snapshot" { "AND date = (SELECT today FROM analytics_state.tenant)" } else { "" };
+        let today =
+            if table == "inventory_snapshot" { "AND date = (SELECT today FROM analytics_state.tenant)" } else { "" };
         let kept = if table == "product" { "AND deleted_at IS NULL" } else { "" };
-        let one = format!("{statement} WHERE ctid = (SELECT max(ctid) FROM analytics.{table} WHERE true {today} {kept})");
+        let one =
+            format!("{statement} WHERE ctid = (SELECT max(ctid) FROM analytics.{table} WHERE true {today} {kept})");
         assert_eq!(client.execute(&one, &[]).await.unwrap(), 1, "{one}");
     }
     let found = tillstream(config, &["verify"]).await.expect(1);
     for (_, table, column) in falsify {
-        let told = found.stdout.lines().any(|line| line.starts_with(table) && line.contains(&format!(": {column} expected")));
+        let told =
+            found.stdout.lines().any(|line| line.starts_with(table) && line.contains(&format!(": {column} expected")));
         assert!(told, "{table} {column}\n{}", found.stdout);
     }
     assert!(found.stdout.contains("5 differences"), "{}", found.stdout);

@@ -63,8 +63,11 @@ async fn order(trade: &mut Trade) -> Result<(), Error> {
         statements.clear();
     }
     let (method, amount) = (["cash", "card", "credit", "gift"][trade.rng.random_range(0..4)], amount(trade));
-    statements.push(format!("INSERT INTO order_transaction (order_id, amount, reference) VALUES ('{order}', {amount}, '{method}')"));
-    let status = ["pending", "completed", "completed", "completed", "archived", "canceled"][trade.rng.random_range(0..6)];
+    statements.push(format!(
+        "INSERT INTO order_transaction (order_id, amount, reference) VALUES ('{order}', {amount}, '{method}')"
+    ));
+    let status =
+        ["pending", "completed", "completed", "completed", "archived", "canceled"][trade.rng.random_range(0..6)];
     statements.push(format!("UPDATE \"order\" SET status = '{status}' WHERE id = '{order}'"));
     trade.commit(&statements).await
 }
@@ -72,7 +75,8 @@ async fn order(trade: &mut Trade) -> Result<(), Error> {
 async fn edit(trade: &mut Trade) -> Result<(), Error> {
     let Some(order) = trade.pick_text("\"order\"", "true").await? else { return Ok(()) };
     let Some(item) = trade.pick_text("order_line_item", "true").await? else { return Ok(()) };
-    let (new_item, new_order, variant, customer) = (key(trade, "ordli"), key(trade, "order"), variant(trade), customer(trade));
+    let (new_item, new_order, variant, customer) =
+        (key(trade, "ordli"), key(trade, "order"), variant(trade), customer(trade));
     let price = amount(trade);
     let change = match trade.rng.random_range(0..13) {
         0 => format!("UPDATE \"order\" SET deleted_at = now() WHERE id = '{order}'"),
@@ -101,10 +105,14 @@ async fn goods_and_people(trade: &mut Trade) -> Result<(), Error> {
         ),
         3 => format!("UPDATE product_variant SET title = 'Renamed {n}', price = {price} WHERE id = '{variant}'"),
         4 => format!("DELETE FROM product_variant WHERE id = '{variant}'"),
-        5 => format!("UPDATE product_variant SET deleted_at = CASE WHEN deleted_at IS NULL THEN now() END WHERE id = '{variant}'"),
+        5 => format!(
+            "UPDATE product_variant SET deleted_at = CASE WHEN deleted_at IS NULL THEN now() END WHERE id = '{variant}'"
+        ),
         6 => format!("UPDATE product_variant SET id = '{other}' WHERE id = '{variant}'"),
         7 => format!("DELETE FROM customer WHERE id = '{customer}'"),
-        8 => format!("UPDATE customer SET deleted_at = CASE WHEN deleted_at IS NULL THEN now() END WHERE id = '{customer}'"),
+        8 => format!(
+            "UPDATE customer SET deleted_at = CASE WHEN deleted_at IS NULL THEN now() END WHERE id = '{customer}'"
+        ),
         _ => format!(
             "INSERT INTO customer VALUES ('{customer}', 'F{n}', NULL, '{n}') ON CONFLICT (id) DO UPDATE SET last_name = 'L{n}'"
         ),
@@ -117,7 +125,9 @@ async fn stock(trade: &mut Trade) -> Result<(), Error> {
     let change = match trade.rng.random_range(0..5) {
         0 => format!("UPDATE inventory_level SET deleted_at = now() WHERE id = 'ilev_{level}'"),
         1 => format!("DELETE FROM inventory_level WHERE id = 'ilev_{level}'"),
-        2 => format!("UPDATE inventory_level SET deleted_at = NULL, variant_id = '{variant}' WHERE id = 'ilev_{level}'"),
+        2 => {
+            format!("UPDATE inventory_level SET deleted_at = NULL, variant_id = '{variant}' WHERE id = 'ilev_{level}'")
+        }
         _ => format!(
             "INSERT INTO inventory_level VALUES ('ilev_{level}', '{variant}', {quantity}, 1) ON CONFLICT (id)
              DO UPDATE SET stocked_quantity = {quantity}, reserved_quantity = NULL"

@@ -64,7 +64,10 @@ async fn sale(trade: &mut Trade) -> Result<(), Error> {
     }
     let sale: i32 = trade
         .client
-        .query_one(&format!("INSERT INTO sale_point_sale (state, date) VALUES ('open', current_date - {days}) RETURNING id"), &[])
+        .query_one(
+            &format!("INSERT INTO sale_point_sale (state, date) VALUES ('open', current_date - {days}) RETURNING id"),
+            &[],
+        )
         .await?
         .get(0);
     let insert = "INSERT INTO sale_point_sale_line (sale, product, quantity, unit_list_price, unit_gross_price)";
@@ -220,8 +223,12 @@ async fn limits(trade: &mut Trade) -> Result<(), Error> {
     let (least, most) = (quantity(trade), quantity(trade));
     let change = match (trade.rng.random_range(0..3), trade.pick("\"stock-order_point\"", "true").await?) {
         (0, Some(id)) => format!("DELETE FROM \"stock-order_point\" WHERE id = {id}"),
-        (1, Some(id)) => format!("UPDATE \"stock-order_point\" SET \"left\" = NULL, \"right\" = {most} WHERE id = {id}"),
-        _ => format!("INSERT INTO \"stock-order_point\" (product, \"left\", \"right\") VALUES ({product}, {least}, NULL)"),
+        (1, Some(id)) => {
+            format!("UPDATE \"stock-order_point\" SET \"left\" = NULL, \"right\" = {most} WHERE id = {id}")
+        }
+        _ => format!(
+            "INSERT INTO \"stock-order_point\" (product, \"left\", \"right\") VALUES ({product}, {least}, NULL)"
+        ),
     };
     trade.run(&change).await
 }

@@ -54,7 +54,8 @@ async fn order(trade: &mut Trade) -> Result<(), Error> {
             ])
             .await?;
     }
-    if let (true, Some(customer)) = (trade.rng.random_bool(0.7), trade.pick("customer", "\"deletedAt\" IS NULL").await?) {
+    if let (true, Some(customer)) = (trade.rng.random_bool(0.7), trade.pick("customer", "\"deletedAt\" IS NULL").await?)
+    {
         trade.run(&format!("UPDATE \"order\" SET \"customerId\" = {customer} WHERE id = {order}")).await?;
     }
     if trade.rng.random_ratio(1, 6) {
@@ -154,10 +155,14 @@ async fn payments(trade: &mut Trade) -> Result<(), Error> {
 async fn customer(trade: &mut Trade) -> Result<(), Error> {
     let n: u32 = trade.rng.random_range(0..100_000);
     let change = match (trade.rng.random_range(0..6), trade.pick("customer", "true").await?) {
-        (0, Some(id)) => format!("UPDATE customer SET \"lastName\" = 'Renamed {n}', \"phoneNumber\" = NULL WHERE id = {id}"),
+        (0, Some(id)) => {
+            format!("UPDATE customer SET \"lastName\" = 'Renamed {n}', \"phoneNumber\" = NULL WHERE id = {id}")
+        }
         (1, Some(id)) => format!("UPDATE customer SET \"deletedAt\" = now() AT TIME ZONE 'UTC' WHERE id = {id}"),
         (2, Some(id)) => format!("UPDATE customer SET \"deletedAt\" = NULL WHERE id = {id}"),
-        _ => format!("INSERT INTO customer (\"firstName\", \"lastName\", \"phoneNumber\") VALUES ('F{n}', '', '+43{n}')"),
+        _ => {
+            format!("INSERT INTO customer (\"firstName\", \"lastName\", \"phoneNumber\") VALUES ('F{n}', '', '+43{n}')")
+        }
     };
     trade.run(&change).await
 }
@@ -168,13 +173,19 @@ async fn variant(trade: &mut Trade) -> Result<(), Error> {
     let change = match (trade.rng.random_range(0..9), trade.pick("product_variant", "true").await?) {
         (0, Some(id)) => format!("UPDATE product_variant_translation SET name = 'Renamed {n}' WHERE \"baseId\" = {id}"),
         (1, Some(id)) => format!("UPDATE product_variant SET \"deletedAt\" = now() AT TIME ZONE 'UTC' WHERE id = {id}"),
-        (2, Some(id)) => format!("UPDATE product_variant SET \"deletedAt\" = NULL, enabled = NOT enabled WHERE id = {id}"),
+        (2, Some(id)) => {
+            format!("UPDATE product_variant SET \"deletedAt\" = NULL, enabled = NOT enabled WHERE id = {id}")
+        }
         (3, Some(id)) => format!("UPDATE product_variant_price SET price = {price} WHERE \"variantId\" = {id}"),
-        (4, Some(id)) => format!("DELETE FROM product_variant_translation WHERE \"baseId\" = {id} AND \"languageCode\" = 'en'"),
+        (4, Some(id)) => {
+            format!("DELETE FROM product_variant_translation WHERE \"baseId\" = {id} AND \"languageCode\" = 'en'")
+        }
         (5, Some(id)) => format!(
             "UPDATE product_variant_translation SET \"languageCode\" = CASE \"languageCode\" WHEN 'en' THEN 'de' ELSE 'en' END WHERE \"baseId\" = {id}"
         ),
-        (6, Some(id)) => format!("UPDATE product_variant_translation SET \"baseId\" = {id} WHERE id = (SELECT max(id) FROM product_variant_translation)"),
+        (6, Some(id)) => format!(
+            "UPDATE product_variant_translation SET \"baseId\" = {id} WHERE id = (SELECT max(id) FROM product_variant_translation)"
+        ),
         _ => {
             let variant = "(SELECT max(id) FROM product_variant)";
             return trade
@@ -195,7 +206,9 @@ async fn stock(trade: &mut Trade) -> Result<(), Error> {
     let quantity = trade.rng.random_range(-5..60);
     let change = match trade.rng.random_range(0..4) {
         0 => format!("UPDATE stock_level SET \"stockOnHand\" = {quantity} WHERE id = {level}"),
-        1 => format!("UPDATE stock_level SET \"stockOnHand\" = NULL, \"stockAllocated\" = {quantity} WHERE id = {level}"),
+        1 => {
+            format!("UPDATE stock_level SET \"stockOnHand\" = NULL, \"stockAllocated\" = {quantity} WHERE id = {level}")
+        }
         2 => format!("DELETE FROM stock_level WHERE id = {level}"),
         _ => format!("UPDATE stock_level SET \"stockAllocated\" = NULL WHERE id = {level}"),
     };
