@@ -1,6 +1,7 @@
 //! POS that are not ours, each by the mapping that is shipped for it: random trade as it writes, the daemon killed again and
 //! again, then every row held to the oracle and to verify, and what is falsified found.
 
+mod oscar;
 mod readings;
 mod text_keys;
 mod trade;
@@ -147,12 +148,14 @@ async fn prove(pos: Pos) {
     for seed in seeds(1) {
         println!("{pos:?} seed {seed}");
         let (db, client, config) = open(pos, seed).await;
+        // From here on it is the stream that brings what happens.
+        tillstream(&config, &["run", "--once"]).await.expect(0);
         let done = Arc::new(AtomicBool::new(false));
         let daemon = tokio::spawn({
             let (config, done) = (config.clone(), Arc::clone(&done));
             async move { harass(&config, seed, done).await }
         });
-        let traders = (0..2).map(|n| pos.trade(&db, seed * 1000 + 100 + n, 300));
+        let traders = (0..2).map(|n| pos.trade(&db, seed * 1000 + 100 + n, 400));
         let committed: u64 = futures_util::future::join_all(traders).await.iter().sum();
         done.store(true, Ordering::Relaxed);
         let (daemon, kills) = daemon.await.expect("harass");
