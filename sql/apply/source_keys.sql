@@ -26,6 +26,10 @@ SELECT id FROM numbered ORDER BY place
 DROP TABLE IF EXISTS pg_temp.tillstream_copied_key;
 CREATE TEMPORARY TABLE tillstream_copied_key (kind text COLLATE "C", key text COLLATE "C") ON COMMIT DROP
 
+-- Whose key is longer than $1 bytes.
+-- name: find_long_key
+SELECT n.kind FROM pg_temp.tillstream_copied_key n WHERE octet_length(n.key) > $1 LIMIT 1
+
 -- Those of a store that is being copied, tenant $1.
 -- name: number_copied_keys
 INSERT INTO {state}.source_key (tenant_id, kind, key, id)

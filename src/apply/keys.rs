@@ -12,6 +12,7 @@ use super::statements::Statements;
 use crate::config::{Config, TableKind};
 use crate::domain::TenantId;
 use crate::facts::change::Place;
+use crate::facts::plan::MAX_KEY_BYTES;
 use crate::verify::{TenantScope, VerifyError, keys, text_keys_sql};
 
 /// Puts their numbers into the changes that lack them. New keys get new numbers.
@@ -78,6 +79,11 @@ pub(super) async fn store(
         (source.moved)();
     }
     table.finish().await.map_err(writing)?;
+    let longest = i32::try_from(MAX_KEY_BYTES).unwrap_or(i32::MAX);
+    if let Some(row) = target.query_opt(sql.text("find_long_key"), &[&longest]).await.map_err(writing)? {
+        let kind: String = row.try_get(0).map_err(writing)?;
+        return Err(CopyError::Unusable(format!("the key of a {kind} has more than {MAX_KEY_BYTES} bytes")));
+    }
     target.execute(sql.text("number_copied_keys"), &[&scope.tenant_id.0]).await.map_err(writing)?;
     (source.moved)();
     keys::bring_to_source(source.client, target, config, scope).await.map_err(|e| match e {

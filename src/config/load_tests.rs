@@ -135,7 +135,7 @@ columns = { total_amount = "Sum Total" }
 fn columns_are_named_read_or_stood_in_for() {
     let text = r#"[source.tables.sale]
 deleted_at = "deletedAt"
-only = { channel = ["pos", "till"] }
+only = { channel = ["pos", 7, true] }
 [source.tables.sale.columns]
 status = ""
 customer_id = ""
@@ -167,7 +167,7 @@ columns = { status = "" }
     assert_eq!(*sale.reading("tax_amount"), Reading::Column(tax));
     assert_eq!((sale.column("day"), sale.column("id")), ("date", "id"));
     assert_eq!(sale.rows.deleted_at.as_deref(), Some("deletedAt"));
-    assert_eq!(sale.rows.only["channel"], ["pos", "till"]);
+    assert_eq!(sale.rows.only["channel"], ["pos", "7", "true"]);
     assert_eq!(
         (item.reading("quantity"), item.reading("line_total")),
         (&constant("1"), &Reading::Computed { round: 3 })

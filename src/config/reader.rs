@@ -179,11 +179,16 @@ pub(super) fn texts(value: &DeValue<'_>) -> Result<Vec<String>, String> {
     let list = value.as_array().ok_or_else(|| expected("a list of strings", value))?;
     let mut found = Vec::new();
     for item in list {
-        let item = text(item.get_ref())?;
+        let item = match item.get_ref() {
+            // Words are compared as text, and a word may be a key: 1 is as good as "1".
+            DeValue::Integer(number) if number.radix() == 10 => number.as_str().replace(['_', '+'], ""),
+            DeValue::Boolean(value) => value.to_string(),
+            item => text(item)?.to_string(),
+        };
         if item.is_empty() {
             return Err("an empty string in the list".to_string());
         }
-        found.push(item.to_string());
+        found.push(item);
     }
     Ok(found)
 }

@@ -12,7 +12,7 @@ use super::entity::StockShare;
 use super::exact::multiply;
 use super::form::Form;
 use super::local;
-use super::plan::{Plan, Refusal, RowError};
+use super::plan::{MAX_KEY_BYTES, Plan, Refusal, RowError};
 use crate::config::ColumnType;
 use crate::domain::{BusinessDay, Instant};
 use crate::pgoutput::{Value, ValueError};
@@ -72,7 +72,7 @@ impl<'a> Fields<'a> {
         self.plan.slots.get(column)
     }
 
-    fn refuse(&self, column: usize, reason: impl Into<Refusal>) -> RowError {
+    pub fn refuse(&self, column: usize, reason: impl Into<Refusal>) -> RowError {
         let id = if column == 0 { None } else { self.id() };
         let column = self.plan.kind.columns().get(column).map_or("", |c| c.name);
         RowError { table: self.plan.table.clone(), id, column: column.to_string(), reason: reason.into() }
@@ -81,7 +81,7 @@ impl<'a> Fields<'a> {
     /// The row's key, for messages.
     pub fn id(&self) -> Option<String> {
         let (value, oid) = self.value(0);
-        value.as_text(oid).ok().flatten().map(Cow::into_owned)
+        value.as_text(oid).ok().flatten().filter(|key| key.len() <= MAX_KEY_BYTES).map(Cow::into_owned)
     }
 
     pub fn key(&self, column: usize) -> Result<i64, RowError> {

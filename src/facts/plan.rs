@@ -22,6 +22,9 @@ use crate::config::{ColumnType, Reading, TableKind, TableMapping, Zone};
 use crate::domain::TenantId;
 use crate::pgoutput::{OldRow, Relation, Tuple, Value, ValueError};
 
+/// No key may be longer: an index has to hold it.
+pub const MAX_KEY_BYTES: usize = 1000;
+
 /// A row that cannot be used. Names the row, never its values.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{table}{} column {column}: {reason}", id.as_ref().map_or(String::new(), |id| format!(" row {id}")))]
@@ -40,6 +43,8 @@ pub enum Refusal {
     TooLarge,
     #[error("the key is null")]
     NoKey,
+    #[error("a key of more than {MAX_KEY_BYTES} bytes")]
+    LongKey,
 }
 
 /// The way from one relation's tuples to changes.
@@ -213,6 +218,9 @@ impl Plan {
         keys: &mut Vec<TextKey>,
     ) -> Result<(), RowError> {
         if let Some(text) = row.text_key(column)? {
+            if text.len() > MAX_KEY_BYTES {
+                return Err(row.refuse(column, Refusal::LongKey));
+            }
             keys.push(TextKey { place, kind, text: text.into() });
         }
         Ok(())

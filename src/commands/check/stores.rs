@@ -1,5 +1,7 @@
 //! The stores: mapping against real tables, replica identities, privileges; and what the publication lacks.
 
+use std::collections::BTreeSet;
+
 use tokio_postgres::Client;
 
 use super::Findings;
@@ -18,7 +20,8 @@ pub(super) async fn check(source: &Client, config: &Config, findings: &mut Findi
         if store.healthy() {
             let missing: Vec<&str> = store.missing_optional.iter().map(|k| k.name()).collect();
             let without = if missing.is_empty() { String::new() } else { format!(", without {}", missing.join(", ")) };
-            let (tables, stock) = (store.tables.len(), store.stock_source.name());
+            let tables: BTreeSet<u32> = store.tables.values().map(|table| table.oid).collect();
+            let (tables, stock) = (tables.len(), store.stock_source.name());
             findings.ok(&store.schema, format!("{tables} tables, stock from {stock}{without}"));
         }
     }

@@ -19,6 +19,7 @@ pub fn printed(text: Option<String>) -> Decimal {
 impl Store {
     /// Stock is what has come to places 5 and 6, less what has left them.
     pub async fn load_tryton(client: &Client, zone: Tz) -> Result<Store, Error> {
+        client.batch_execute("SET extra_float_digits = 3").await?;
         let read = async |query: &str| client.query(query, &[]).await;
         let mut store = Store::default();
         for row in

@@ -134,6 +134,8 @@ async fn open(pos: Pos, seed: u64) -> (TestDb, Client, PathBuf) {
     let db = TestDb::new().await;
     let client = db.client().await;
     client.batch_execute(pos.schema()).await.expect("create");
+    // Sessions show fewer digits than there are, unless they ask for all.
+    client.batch_execute(&format!("ALTER DATABASE {} SET extra_float_digits = -3", db.name)).await.expect("set");
     let mut trade = Trade::new(db.client().await, seed * 1000);
     pos.stock_up(&mut trade).await.expect("stock up");
     pos.trade(&db, seed * 1000 + 1, 60).await;
