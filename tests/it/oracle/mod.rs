@@ -60,6 +60,8 @@ struct Sale {
     status: String,
     customer: Option<i64>,
     completed_at: Option<DateTime<Utc>>,
+    /// Where the POS says it by itself.
+    day: Option<NaiveDate>,
     total: Decimal,
     discount: Decimal,
     tax: Decimal,
@@ -145,6 +147,7 @@ impl Store {
                 status: r.get(1),
                 customer: r.get(2),
                 completed_at: r.get(3),
+                day: None,
                 total: r.get(4),
                 discount: r.get(5),
                 tax: r.get(6),
@@ -211,7 +214,13 @@ impl Store {
 
     fn counted(&self, setting: Setting) -> impl Iterator<Item = (&Sale, NaiveDate)> {
         let completed = self.sales.iter().filter(|s| s.status == "completed");
-        completed.filter_map(move |s| s.completed_at.map(|at| (s, local_day(at, setting))))
+        completed.filter_map(move |s| s.day(setting).map(|day| (s, day)))
+    }
+}
+
+impl Sale {
+    fn day(&self, setting: Setting) -> Option<NaiveDate> {
+        self.completed_at.map(|at| self.day.unwrap_or_else(|| local_day(at, setting)))
     }
 }
 

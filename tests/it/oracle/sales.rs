@@ -60,8 +60,8 @@ impl Store {
             days.entry(*date).or_default().new_customers += 1;
         }
         for sale in self.sales.iter().filter(|s| s.status == "refunded") {
-            if let Some(at) = sale.completed_at {
-                let day = days.entry(local_day(at, setting)).or_default();
+            if let Some(date) = sale.day(setting) {
+                let day = days.entry(date).or_default();
                 day.refunds += 1;
                 day.refunded += sale.total;
             }

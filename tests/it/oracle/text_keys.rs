@@ -3,7 +3,8 @@
 
 use std::collections::HashMap;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDateTime, TimeZone, Utc};
+use chrono_tz::Tz;
 use rust_decimal::Decimal;
 use tokio_postgres::{Client, Error};
 
@@ -11,7 +12,8 @@ use super::exact::rounded;
 use super::{Customer, Item, Payment, Product, Sale, Store};
 
 impl Store {
-    pub async fn load_text_keys(client: &Client, tenant: &str) -> Result<Store, Error> {
+    /// The shop's shifts are on the clock of its head office in Auckland.
+    pub async fn load_text_keys(client: &Client, tenant: &str, zone: Tz) -> Result<Store, Error> {
         let read = async |query: &str| client.query(query, &[]).await;
         let query = "SELECT k.kind, k.key, k.id FROM analytics_state.source_key k
                      JOIN analytics_state.tenant t ON t.id = k.tenant_id WHERE t.tenant = $1";
@@ -34,7 +36,12 @@ impl Store {
                 total: rounded(quantity * price, 1),
             });
         }
-        let orders = "SELECT id, status::text, customer_id::text, created_at FROM \"order\" WHERE deleted_at IS NULL";
+        let auckland = chrono_tz::Pacific::Auckland;
+        let shift_day = |shift: NaiveDateTime| {
+            auckland.from_local_datetime(&shift).latest().expect("a time").with_timezone(&zone).date_naive()
+        };
+        let orders =
+            "SELECT id, status::text, customer_id::text, created_at, shift FROM \"order\" WHERE deleted_at IS NULL";
         for row in read(orders).await? {
             let id = number("sale", row.get(0));
             let status = match row.get(1) {
@@ -47,6 +54,7 @@ impl Store {
                 status: status.to_string(),
                 customer: row.get::<_, Option<String>>(2).map(|key| number("customer", key)),
                 completed_at: Some(row.get::<_, DateTime<Utc>>(3)),
+                day: row.get::<_, Option<NaiveDateTime>>(4).map(shift_day),
                 total: store.items.iter().filter(|item| item.sale == id).map(|item| item.total).sum(),
                 discount: Decimal::ZERO,
                 tax: Decimal::ZERO,

@@ -48,6 +48,7 @@ impl Store {
                 status: if counts { "completed" } else { "open" }.to_string(),
                 customer: None,
                 completed_at: row.get::<_, Option<NaiveDate>>(2).map(at),
+                day: None,
                 total: store.items.iter().filter(|item| item.sale == id).map(|item| item.total).sum(),
                 discount: Decimal::ZERO,
                 tax: Decimal::ZERO,

@@ -36,6 +36,7 @@ impl Store {
                 status: if counts.contains(&state) { "completed" } else { "open" }.to_string(),
                 customer: row.get::<_, Option<i32>>(2).map(id),
                 completed_at: row.get::<_, Option<NaiveDateTime>>(3).map(at),
+                day: None,
                 total: cents(row.get(4)),
                 discount: Decimal::ZERO,
                 tax: Decimal::ZERO,

@@ -1,6 +1,7 @@
 //! POS that are not ours, each by the mapping that is shipped for it: random trade as it writes, the daemon killed again and
 //! again, then every row held to the oracle and to verify, and what is falsified found.
 
+mod keys;
 mod oscar;
 mod readings;
 mod text_keys;
@@ -104,7 +105,7 @@ impl Pos {
         match self {
             Pos::Tryton => Store::load_tryton(client, self.zone()).await,
             Pos::Vendure => Store::load_vendure(client, vendure::SERVER).await,
-            Pos::TextKeys => Store::load_text_keys(client, STORE).await,
+            Pos::TextKeys => Store::load_text_keys(client, STORE, self.zone()).await,
         }
         .expect("load")
     }

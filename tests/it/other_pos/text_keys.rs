@@ -56,7 +56,8 @@ async fn order(trade: &mut Trade) -> Result<(), Error> {
     let customer = if trade.rng.random_bool(0.7) { format!("'{}'", customer(trade)) } else { "NULL".into() };
     let minutes = trade.rng.random_range(0..60 * 24 * 40);
     statements.push(format!(
-        "INSERT INTO \"order\" (id, customer_id, created_at) VALUES ('{order}', {customer}, now() - interval '{minutes} minutes')"
+        "INSERT INTO \"order\" (id, customer_id, created_at, shift) VALUES ('{order}', {customer}, now() - interval '{minutes} minutes',
+         CASE WHEN {minutes} % 2 = 0 THEN localtimestamp - interval '{minutes} minutes' END)"
     ));
     if trade.rng.random_bool(0.5) {
         trade.commit(&statements).await?;
@@ -78,7 +79,10 @@ async fn edit(trade: &mut Trade) -> Result<(), Error> {
     let (new_item, new_order, variant, customer) =
         (key(trade, "ordli"), key(trade, "order"), variant(trade), customer(trade));
     let price = amount(trade);
-    let change = match trade.rng.random_range(0..13) {
+    let hours = trade.rng.random_range(0..200);
+    let change = match trade.rng.random_range(0..15) {
+        13 => format!("UPDATE \"order\" SET shift = localtimestamp - interval '{hours} hours' WHERE id = '{order}'"),
+        14 => format!("UPDATE \"order\" SET shift = NULL WHERE id = '{order}'"),
         0 => format!("UPDATE \"order\" SET deleted_at = now() WHERE id = '{order}'"),
         1 => format!("UPDATE \"order\" SET deleted_at = NULL, status = 'completed' WHERE id = '{order}'"),
         2 => format!("UPDATE \"order\" SET customer_id = '{customer}' WHERE id = '{order}'"),

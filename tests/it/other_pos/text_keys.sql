@@ -2,7 +2,7 @@
 CREATE TYPE order_status AS ENUM ('pending', 'completed', 'archived', 'canceled', 'requires_action');
 CREATE TABLE "order" (
   id text PRIMARY KEY, status order_status NOT NULL DEFAULT 'pending', customer_id uuid, summary jsonb,
-  created_at timestamptz NOT NULL DEFAULT now(), deleted_at timestamptz
+  created_at timestamptz NOT NULL DEFAULT now(), shift timestamp, deleted_at timestamptz
 );
 CREATE TABLE order_line_item (
   id text PRIMARY KEY, order_id text NOT NULL, variant_id varchar(64), quantity numeric NOT NULL, unit_price numeric NOT NULL,
