@@ -88,12 +88,23 @@ WHERE f.tenant_id = k.tenant_id AND f.id = k.id
 -- A null text was left out of the stream as unchanged: what is stored stays.
 -- name: put_products
 INSERT INTO {state}.product AS p
-SELECT n.tenant_id, n.id, coalesce(n.name, o.name, ''), coalesce(n.sku, o.sku, ''), coalesce(n.barcode, o.barcode, ''), n.is_active
-FROM unnest($1::integer[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::boolean[])
-       n(tenant_id, id, name, sku, barcode, is_active)
+SELECT n.tenant_id, n.id, coalesce(n.name, o.name, ''), coalesce(n.sku, o.sku, ''), coalesce(n.barcode, o.barcode, ''), n.is_active,
+       n.name_id
+FROM unnest($1::integer[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::boolean[], $7::bigint[])
+       n(tenant_id, id, name, sku, barcode, is_active, name_id)
 LEFT JOIN {state}.product o ON o.tenant_id = n.tenant_id AND o.id = n.id
 ON CONFLICT (tenant_id, id) DO UPDATE SET
-  name = excluded.name, sku = excluded.sku, barcode = excluded.barcode, is_active = excluded.is_active
+  name = excluded.name, sku = excluded.sku, barcode = excluded.barcode, is_active = excluded.is_active,
+  name_id = excluded.name_id
+
+-- name: put_product_names
+INSERT INTO {state}.product_name SELECT n.tenant_id, n.id, n.product_id, coalesce(n.name, '')
+FROM unnest($1::integer[], $2::bigint[], $3::bigint[], $4::text[]) n(tenant_id, id, product_id, name)
+ON CONFLICT (tenant_id, id) DO UPDATE SET product_id = excluded.product_id, name = excluded.name
+
+-- name: remove_product_names
+DELETE FROM {state}.product_name f USING unnest($1::integer[], $2::bigint[]) k(tenant_id, id)
+WHERE f.tenant_id = k.tenant_id AND f.id = k.id
 
 -- name: remove_products
 DELETE FROM {state}.product f USING unnest($1::integer[], $2::bigint[]) k(tenant_id, id)
@@ -109,14 +120,14 @@ WITH k AS (
   WHERE r.tenant = k.tenant AND r.product_id = k.id AND r.deleted_at IS NULL
     AND NOT EXISTS (SELECT FROM {state}.product p WHERE p.tenant_id = k.tenant_id AND p.id = k.id)
 )
-INSERT INTO {reports}.product AS r (tenant, product_id, name, sku, barcode, is_active)
-SELECT v.tenant, v.product_id, v.name, v.sku, v.barcode, v.is_active
+INSERT INTO {reports}.product AS r (tenant, product_id, name, sku, barcode, is_active, source_key)
+SELECT v.tenant, v.product_id, v.name, v.sku, v.barcode, v.is_active, v.source_key
 FROM k JOIN {state}.product_dimension v ON v.tenant_id = k.tenant_id AND v.product_id = k.id
 ON CONFLICT (tenant, product_id) DO UPDATE SET
   name = excluded.name, sku = excluded.sku, barcode = excluded.barcode, is_active = excluded.is_active,
-  deleted_at = NULL, updated_at = now()
-WHERE (r.name, r.sku, r.barcode, r.is_active, r.deleted_at)
-      IS DISTINCT FROM (excluded.name, excluded.sku, excluded.barcode, excluded.is_active, NULL)
+  source_key = excluded.source_key, deleted_at = NULL, updated_at = now()
+WHERE (r.name, r.sku, r.barcode, r.is_active, r.source_key, r.deleted_at)
+      IS DISTINCT FROM (excluded.name, excluded.sku, excluded.barcode, excluded.is_active, excluded.source_key, NULL)
 
 -- name: put_customers
 INSERT INTO {state}.customer AS c
@@ -147,11 +158,11 @@ WITH k AS (
   WHERE r.tenant = k.tenant AND r.customer_id = k.id AND r.deleted_at IS NULL
     AND NOT EXISTS (SELECT FROM {state}.customer c WHERE c.tenant_id = k.tenant_id AND c.id = k.id)
 )
-INSERT INTO {reports}.customer AS r (tenant, customer_id, full_name, phone, customer_type, is_active)
-SELECT v.tenant, v.customer_id, v.full_name, v.phone, v.customer_type, v.is_active
+INSERT INTO {reports}.customer AS r (tenant, customer_id, full_name, phone, customer_type, is_active, source_key)
+SELECT v.tenant, v.customer_id, v.full_name, v.phone, v.customer_type, v.is_active, v.source_key
 FROM k JOIN {state}.customer_dimension v ON v.tenant_id = k.tenant_id AND v.customer_id = k.id
 ON CONFLICT (tenant, customer_id) DO UPDATE SET
   full_name = excluded.full_name, phone = excluded.phone, customer_type = excluded.customer_type,
-  is_active = excluded.is_active, deleted_at = NULL, updated_at = now()
-WHERE (r.full_name, r.phone, r.customer_type, r.is_active, r.deleted_at)
-      IS DISTINCT FROM (excluded.full_name, excluded.phone, excluded.customer_type, excluded.is_active, NULL)
+  is_active = excluded.is_active, source_key = excluded.source_key, deleted_at = NULL, updated_at = now()
+WHERE (r.full_name, r.phone, r.customer_type, r.is_active, r.source_key, r.deleted_at)
+      IS DISTINCT FROM (excluded.full_name, excluded.phone, excluded.customer_type, excluded.is_active, excluded.source_key, NULL)

@@ -57,3 +57,14 @@ JOIN {state}.pricing f ON f.tenant_id = k.tenant_id AND f.id = k.id
 SELECT f.tenant_id, f.id, f.product_id, f.cost_price, f.sale_price
 FROM unnest($1::integer[], $2::bigint[]) k(tenant_id, product_id)
 JOIN {state}.pricing f ON f.tenant_id = k.tenant_id AND f.product_id = k.product_id
+
+-- name: load_product_names
+SELECT f.tenant_id, f.id, f.product_id, f.name
+FROM unnest($1::integer[], $2::bigint[]) k(tenant_id, id)
+JOIN {state}.product_name f ON f.tenant_id = k.tenant_id AND f.id = k.id
+
+-- The products that refer to these names.
+-- name: load_named_products
+SELECT f.tenant_id, f.id
+FROM unnest($1::integer[], $2::bigint[]) k(tenant_id, name_id)
+JOIN {state}.product f ON f.tenant_id = k.tenant_id AND f.name_id = k.name_id

@@ -19,11 +19,11 @@ WITH item AS (
         FROM {table payment} o ORDER BY o.sale_id, o.id) p
   GROUP BY p.sale_id
 ), sale AS (
-  SELECT s.id, s.customer_id, s.completed_at, s.total_amount, s.discount_amount, s.tax_amount,
+  SELECT s.id, s.customer_id, s.completed_at, s.day, s.total_amount, s.discount_amount, s.tax_amount,
          (CASE WHEN s.status = ANY ({completed}) THEN 'c' WHEN s.status = ANY ({refunded}) THEN 'r' ELSE 'o' END)::"char" AS status
   FROM {table sale} s
 )
-SELECT coalesce(s.id, i.id, p.id), s.status, s.customer_id, s.completed_at, (s.completed_at AT TIME ZONE {zone})::date,
+SELECT coalesce(s.id, i.id, p.id), s.status, s.customer_id, s.completed_at, s.day,
        coalesce(s.total_amount, 0), coalesce(s.discount_amount, 0), coalesce(s.tax_amount, 0), p.credit,
        coalesce(i.item_ids, ARRAY[]::bigint[]), coalesce(i.item_products, ARRAY[]::bigint[]), coalesce(i.item_quantities, ARRAY[]::numeric[]),
        coalesce(i.item_prices, ARRAY[]::numeric[]), coalesce(i.item_totals, ARRAY[]::numeric[]),
@@ -49,11 +49,11 @@ SELECT r.id, r.product_id, r.quantity FROM {table reservation} r
 WHERE r.status = ANY ({reservation_active}) AND r.quantity <> 0
 
 -- name: credit_payment
-SELECT t.id, t.customer_id, t.amount, t.created_at, (t.created_at AT TIME ZONE {zone})::date
+SELECT t.id, t.customer_id, t.amount, t.created_at, t.created_day
 FROM {table customer_transaction} t WHERE t.transaction_type = ANY ({payment_types})
 
 -- name: session
-SELECT s.id, (s.opened_at AT TIME ZONE {zone})::date, (s.closed_at AT TIME ZONE {zone})::date FROM {table session} s
+SELECT s.id, s.opened_day, s.closed_day FROM {table session} s
 
 -- name: pricing
 SELECT p.id, p.product_id, p.cost_price, p.sale_price FROM {table pricing} p
@@ -67,4 +67,7 @@ SELECT c.id, c.first_name, c.last_name, c.middle_name, c.customer_type, c.compan
 FROM {table customer} c
 
 -- name: product
-SELECT p.id, p.name, p.sku, p.barcode, p.is_active FROM {table product} p
+SELECT p.id, p.name, p.sku, p.barcode, p.is_active, p.name_id FROM {table product} p
+
+-- name: product_name
+SELECT n.id, n.product_id, n.name FROM {table product_name} n

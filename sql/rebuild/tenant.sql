@@ -12,7 +12,7 @@ RETURNING id
 WITH a AS (DELETE FROM {state}.sale WHERE tenant_id = $1), b AS (DELETE FROM {state}.stock_movement WHERE tenant_id = $1),
      c AS (DELETE FROM {state}.batch WHERE tenant_id = $1), d AS (DELETE FROM {state}.reservation WHERE tenant_id = $1),
      e AS (DELETE FROM {state}.credit_payment WHERE tenant_id = $1), f AS (DELETE FROM {state}.session WHERE tenant_id = $1),
-     j AS (DELETE FROM {state}.product WHERE tenant_id = $1),
+     j AS (DELETE FROM {state}.product WHERE tenant_id = $1), k AS (DELETE FROM {state}.product_name WHERE tenant_id = $1),
      g AS (DELETE FROM {state}.pricing WHERE tenant_id = $1), h AS (DELETE FROM {state}.stock_limits WHERE tenant_id = $1),
      -- Live rows of the day that was today when the store was last copied.
      i AS (DELETE FROM {reports}.customer_analytics r USING {state}.tenant t
@@ -43,14 +43,14 @@ WITH gone AS (
   WHERE t.id = $1 AND r.tenant = t.tenant AND r.deleted_at IS NULL
     AND NOT EXISTS (SELECT FROM {state}.product p WHERE p.tenant_id = $1 AND p.id = r.product_id)
 )
-INSERT INTO {reports}.product AS r (tenant, product_id, name, sku, barcode, is_active)
-SELECT v.tenant, v.product_id, v.name, v.sku, v.barcode, v.is_active
+INSERT INTO {reports}.product AS r (tenant, product_id, name, sku, barcode, is_active, source_key)
+SELECT v.tenant, v.product_id, v.name, v.sku, v.barcode, v.is_active, v.source_key
 FROM {state}.product_dimension v WHERE v.tenant_id = $1
 ON CONFLICT (tenant, product_id) DO UPDATE SET
   name = excluded.name, sku = excluded.sku, barcode = excluded.barcode, is_active = excluded.is_active,
-  deleted_at = NULL, updated_at = now()
-WHERE (r.name, r.sku, r.barcode, r.is_active, r.deleted_at)
-      IS DISTINCT FROM (excluded.name, excluded.sku, excluded.barcode, excluded.is_active, NULL)
+  source_key = excluded.source_key, deleted_at = NULL, updated_at = now()
+WHERE (r.name, r.sku, r.barcode, r.is_active, r.source_key, r.deleted_at)
+      IS DISTINCT FROM (excluded.name, excluded.sku, excluded.barcode, excluded.is_active, excluded.source_key, NULL)
 
 -- name: show_dimension_customers
 WITH gone AS (
@@ -58,18 +58,20 @@ WITH gone AS (
   WHERE t.id = $1 AND r.tenant = t.tenant AND r.deleted_at IS NULL
     AND NOT EXISTS (SELECT FROM {state}.customer c WHERE c.tenant_id = $1 AND c.id = r.customer_id)
 )
-INSERT INTO {reports}.customer AS r (tenant, customer_id, full_name, phone, customer_type, is_active)
-SELECT v.tenant, v.customer_id, v.full_name, v.phone, v.customer_type, v.is_active
+INSERT INTO {reports}.customer AS r (tenant, customer_id, full_name, phone, customer_type, is_active, source_key)
+SELECT v.tenant, v.customer_id, v.full_name, v.phone, v.customer_type, v.is_active, v.source_key
 FROM {state}.customer_dimension v WHERE v.tenant_id = $1
 ON CONFLICT (tenant, customer_id) DO UPDATE SET
   full_name = excluded.full_name, phone = excluded.phone, customer_type = excluded.customer_type,
-  is_active = excluded.is_active, deleted_at = NULL, updated_at = now()
-WHERE (r.full_name, r.phone, r.customer_type, r.is_active, r.deleted_at)
-      IS DISTINCT FROM (excluded.full_name, excluded.phone, excluded.customer_type, excluded.is_active, NULL)
+  is_active = excluded.is_active, source_key = excluded.source_key, deleted_at = NULL, updated_at = now()
+WHERE (r.full_name, r.phone, r.customer_type, r.is_active, r.source_key, r.deleted_at)
+      IS DISTINCT FROM (excluded.full_name, excluded.phone, excluded.customer_type, excluded.is_active, excluded.source_key, NULL)
 
--- Rows with values that no report can hold, by table and key. NaN compares greater than every number.
+-- Rows with values that no report can hold, by table and key. NaN compares greater than every number. What the stream
+-- refuses is refused here as well: more digits than 96 bits hold, or more than 28 behind the point.
 -- name: find_unusable
-SELECT 'sale', f.id FROM {state}.sale f
+SELECT u.kind, coalesce(k.key, u.id::text) FROM (
+SELECT 'sale' AS kind, f.id FROM {state}.sale f
 WHERE f.tenant_id = $1
   AND (NOT (f.total BETWEEN -1e16 AND 1e16 AND f.discount BETWEEN -1e16 AND 1e16 AND f.tax BETWEEN -1e16 AND 1e16)
        OR NOT (isfinite(f.completed_at) AND f.completed_at < '200000-01-01')
@@ -89,7 +91,25 @@ UNION ALL SELECT 'pricing', id FROM {state}.pricing
           WHERE tenant_id = $1 AND NOT (cost_price BETWEEN -1e16 AND 1e16 AND sale_price BETWEEN -1e16 AND 1e16)
 UNION ALL SELECT 'stock_limits', id FROM {state}.stock_limits
           WHERE tenant_id = $1 AND NOT (min_quantity BETWEEN -1e16 AND 1e16 AND coalesce(max_quantity, 0) BETWEEN -1e16 AND 1e16)
-LIMIT 5
+UNION ALL SELECT 'sale', f.id FROM {state}.sale f WHERE f.tenant_id = $1 AND NOT isfinite(f.day)
+UNION ALL
+SELECT v.kind, v.id
+FROM (SELECT 'sale', f.id, unnest(f.item_quantities || f.item_prices || f.item_totals || f.item_costs || f.payment_amounts
+                                  || ARRAY[f.total, f.discount, f.tax])
+      FROM {state}.sale f WHERE f.tenant_id = $1
+      UNION ALL SELECT 'stock_movement', m.id, m.quantity
+      FROM {state}.stock_movement b, unnest(b.ids, b.quantities) m(id, quantity) WHERE b.tenant_id = $1
+      UNION ALL SELECT 'batch', id, quantity FROM {state}.batch WHERE tenant_id = $1
+      UNION ALL SELECT 'reservation', id, quantity FROM {state}.reservation WHERE tenant_id = $1
+      UNION ALL SELECT 'customer_transaction', id, amount FROM {state}.credit_payment WHERE tenant_id = $1
+      UNION ALL SELECT 'pricing', id, unnest(ARRAY[cost_price, sale_price]) FROM {state}.pricing WHERE tenant_id = $1
+      UNION ALL SELECT 'stock_limits', id, unnest(ARRAY[min_quantity, max_quantity]) FROM {state}.stock_limits
+                WHERE tenant_id = $1) v(kind, id, amount)
+-- Up to 12 digits behind the point 10^16 is the narrower limit.
+WHERE min_scale(v.amount) > 12
+  AND (min_scale(v.amount) > 28 OR abs(v.amount) * 10::numeric ^ min_scale(v.amount) >= 79228162514264337593543950336)
+LIMIT 5) u
+LEFT JOIN {state}.source_key k ON k.tenant_id = $1 AND k.kind = u.kind AND k.id = u.id
 
 -- name: analyze
 ANALYZE {state}.sale, {state}.credit_payment, {state}.product_day, {state}.customer_day, {state}.customer_total, {state}.inventory,

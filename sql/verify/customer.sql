@@ -4,6 +4,6 @@ SELECT id AS customer_id,
          CASE WHEN customer_type = ANY ({company_types}) THEN nullif(company_name, '') END,
          nullif(concat_ws(' ', nullif(last_name, ''), nullif(first_name, ''), nullif(middle_name, '')), ''),
          phone) AS full_name,
-       phone, customer_type, is_active, NULL::timestamptz AS deleted_at
+       phone, customer_type, is_active, NULL::timestamptz AS deleted_at, source_key
 FROM {table customer} c
 ORDER BY id

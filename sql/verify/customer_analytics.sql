@@ -3,12 +3,11 @@ WITH credit AS (
   SELECT sale_id, sum(amount) AS amount FROM {table payment} p WHERE payment_method = ANY ({credit}) GROUP BY sale_id
 ), purchase AS (
   SELECT d.*, d.day BETWEEN {today} - {window_days} AND {today} AS in_window
-  FROM (SELECT s.id, s.customer_id, s.completed_at, s.total_amount AS spent, k.amount AS credit,
-               (s.completed_at AT TIME ZONE {zone})::date AS day
+  FROM (SELECT s.id, s.customer_id, s.completed_at, s.total_amount AS spent, k.amount AS credit, s.day
         FROM {table sale} s LEFT JOIN credit k ON k.sale_id = s.id
         WHERE s.status = ANY ({completed}) AND s.completed_at IS NOT NULL AND s.customer_id IS NOT NULL) d
 ), settlement AS (
-  SELECT customer_id, amount, created_at, id FROM {table customer_transaction} t
+  SELECT customer_id, amount, created_at, created_day, id FROM {table customer_transaction} t
   WHERE transaction_type = ANY ({payment_types})
 ), paid_back AS (
   SELECT customer_id, sum(amount) AS amount FROM settlement GROUP BY customer_id
@@ -17,7 +16,7 @@ WITH credit AS (
   FROM purchase WHERE credit IS NOT NULL
 ), instalment AS (
   -- Only money that comes in settles anything, so the running sum strictly grows and `already` is 0 for the first alone.
-  SELECT customer_id, (created_at AT TIME ZONE {zone})::date AS day,
+  SELECT customer_id, created_day AS day,
          sum(amount) OVER queue AS reached, sum(amount) OVER queue - amount AS already
   FROM settlement WHERE amount > 0
   WINDOW queue AS (PARTITION BY customer_id ORDER BY created_at, id)

@@ -1,6 +1,6 @@
 -- Every day of one store that has a daily_sales_report row, from its POS tables alone.
 WITH sale AS (
-  SELECT s.*, (s.completed_at AT TIME ZONE {zone})::date AS day
+  SELECT s.id, s.status, s.customer_id, s.total_amount, s.discount_amount, s.tax_amount, s.day
   FROM {table sale} s
   WHERE s.completed_at IS NOT NULL
 ), counted AS (
@@ -28,7 +28,7 @@ WITH sale AS (
   SELECT day, count(*) AS refunds, sum(total_amount) AS amount
   FROM sale WHERE status = ANY ({refunded}) GROUP BY day
 ), session AS (
-  SELECT (opened_at AT TIME ZONE {zone})::date AS opened_day, (closed_at AT TIME ZONE {zone})::date AS closed_day
+  SELECT opened_day, closed_day
   FROM {table session} x
 ), opened AS (
   SELECT opened_day AS day, count(*) AS sessions FROM session WHERE opened_day IS NOT NULL GROUP BY opened_day

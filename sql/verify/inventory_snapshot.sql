@@ -17,7 +17,7 @@ WITH ledger AS (
   SELECT i.product_id, sum(i.quantity) AS quantity
   FROM {table sale} s JOIN {table sale_item} i ON i.sale_id = s.id
   WHERE s.status = ANY ({completed})
-    AND (s.completed_at AT TIME ZONE {zone})::date BETWEEN {today} - 30 AND {today}
+    AND s.day BETWEEN {today} - 30 AND {today}
   GROUP BY i.product_id
 ), price AS (
   SELECT DISTINCT ON (product_id) product_id, cost_price, sale_price FROM {table pricing} r ORDER BY product_id, id DESC

@@ -1,7 +1,7 @@
 -- Every product and day of one store with counted item lines. Frozen unit costs cannot be recomputed (the price may
 -- have changed since): they come from what was kept, in a temporary table filled beforehand.
 WITH counted AS (
-  SELECT s.id, (s.completed_at AT TIME ZONE {zone})::date AS day
+  SELECT s.id, s.day
   FROM {table sale} s
   WHERE s.status = ANY ({completed}) AND s.completed_at IS NOT NULL
 ), current_cost AS (

@@ -7,6 +7,7 @@ use super::batch::{Batch, Step};
 use super::writer::Applied;
 use super::{ApplyError, Writer, describe, does_not_fit};
 use crate::domain::TenantId;
+use crate::facts::change::Place;
 
 /// Rows named in a message.
 const NAMED: usize = 5;
@@ -19,16 +20,14 @@ impl Writer {
     /// As [`Writer::apply`]; [`ApplyError::Overflow`] names the store.
     pub async fn apply_apart(&mut self, batch: Batch) -> Result<Applied, ApplyError> {
         let mut parts: BTreeMap<TenantId, Vec<Step>> = BTreeMap::new();
-        for step in &batch.steps {
-            if let Step::Change(tenant, _) = step {
-                parts.entry(*tenant).or_default();
-            }
+        for tenant in batch.steps.iter().filter_map(Step::tenant) {
+            parts.entry(tenant).or_default();
         }
         let transactions = batch.steps.iter().filter(|step| matches!(step, Step::Commit)).count();
         for step in batch.steps {
-            match step {
-                Step::Change(tenant, _) => parts.entry(tenant).or_default().push(step),
-                Step::Commit => parts.values_mut().for_each(|steps| steps.push(Step::Commit)),
+            match step.tenant() {
+                Some(tenant) => parts.entry(tenant).or_default().push(step),
+                None => parts.values_mut().for_each(|steps| steps.push(Step::Commit)),
             }
         }
         let mut changes = 0;
@@ -87,10 +86,18 @@ impl Writer {
 /// Which source rows the steps are about: the first few.
 fn named_rows(steps: &[Step]) -> String {
     let mut rows = steps.iter().filter_map(|step| match step {
-        Step::Change(_, change) => Some(change.row()),
+        Step::Change(_, change) => {
+            let (kind, id) = change.row();
+            Some(format!("{kind} row {id}"))
+        }
+        Step::Keyed(_, keyed) => {
+            let (kind, id) = keyed.0.row();
+            let own = keyed.1.iter().find(|key| matches!(key.place, Place::Column(0)));
+            Some(own.map_or_else(|| format!("{kind} row {id}"), |key| format!("{kind} row {}", key.text)))
+        }
         Step::Commit => None,
     });
-    let first: Vec<String> = rows.by_ref().take(NAMED).map(|(kind, id)| format!("{kind} row {id}")).collect();
+    let first: Vec<String> = rows.by_ref().take(NAMED).collect();
     match rows.count() {
         0 => first.join(", "),
         more => format!("{} or one of {more} rows changed with them", first.join(", ")),

@@ -134,6 +134,7 @@ pub async fn facts(
         .batch_execute("SET LOCAL work_mem = '128MB'; SET LOCAL jit = off")
         .await
         .map_err(writing("the session's settings"))?;
+    super::keys::store(source, target, sql, config, scope).await?;
     let expected = expected_rows(source.client, config, scope).await;
     let mut progress = Progress { rows: 0, expected, told: Instant::now(), tell };
     (progress.tell)(0, expected);
@@ -208,7 +209,7 @@ async fn refuse_unusable(
     let checking = |source| CopyError::Target { store: scope.name.clone(), what: "a check of the values", source };
     let rows = target.query(sql.text("find_unusable"), &[&scope.tenant_id.0]).await.map_err(checking)?;
     let named = |row: &tokio_postgres::Row| -> Result<String, tokio_postgres::Error> {
-        let (kind, id): (String, i64) = (row.try_get(0)?, row.try_get(1)?);
+        let (kind, id): (String, String) = (row.try_get(0)?, row.try_get(1)?);
         let mapped = config.mapping.tables.iter().find(|(known, _)| known.name() == kind);
         let table = mapped.map_or(kind.as_str(), |(_, mapped)| mapped.table.as_str());
         // A sale is kept as one row with what belongs to it.
@@ -220,7 +221,7 @@ async fn refuse_unusable(
         return Ok(());
     }
     Err(CopyError::Unusable(format!(
-        "values that no report can hold (NaN, infinite, or 10^16 and more): {}",
+        "values that no report can hold (NaN, infinite, 10^16 and more, or of more than 28 digits): {}",
         bad.join(", ")
     )))
 }

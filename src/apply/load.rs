@@ -9,7 +9,7 @@ use super::cache::Cache;
 use super::rows::{movements_from_row, sale_from_row};
 use super::statements::Statements;
 use crate::domain::TenantId;
-use crate::facts::entity::{CreditPayment, Pricing, Session, StockLimits, StockShare};
+use crate::facts::entity::{CreditPayment, Pricing, ProductName, Session, StockLimits, StockShare};
 use crate::facts::working_set::{Key, Needs, load};
 use crate::facts::{Sale, WorkingSet};
 
@@ -76,6 +76,8 @@ async fn others(client: &Client, sql: &mut Statements, needs: &mut Needs, set: &
         ("load_credit_payments", &needs.credit_payments),
         ("load_sessions", &needs.sessions),
         ("load_stock_limits", &needs.stock_limits),
+        ("load_product_names", &needs.product_names),
+        ("load_named_products", &needs.product_names),
         ("load_pricing", &needs.pricing),
     ];
     let names: Vec<&'static str> = wanted.iter().filter(|(_, keys)| !keys.is_empty()).map(|(name, _)| *name).collect();
@@ -122,6 +124,13 @@ async fn others(client: &Client, sql: &mut Statements, needs: &mut Needs, set: &
             track_inventory: row.try_get(5)?,
         };
         load(&mut set.stock_limits, key(&row)?, limits);
+    }
+    for row in next() {
+        let name = ProductName { product: row.try_get(2)?, name: row.try_get(3)? };
+        load(&mut set.product_names, key(&row)?, name);
+    }
+    for row in next() {
+        set.named_products.insert(key(&row)?);
     }
     for row in next() {
         let ((tenant, id), pricing) = pricing_from_row(&row)?;

@@ -32,6 +32,7 @@ pub const MIGRATIONS: &[Migration] = &[
     },
     Migration { version: 11, name: "verification", sql: include_str!("../../sql/migrations/0011_verification.sql") },
     Migration { version: 12, name: "live_sums", sql: include_str!("../../sql/migrations/0012_live_sums.sql") },
+    Migration { version: 13, name: "source_keys", sql: include_str!("../../sql/migrations/0013_source_keys.sql") },
 ];
 const BOOTSTRAP: &str = include_str!("../../sql/migrations/0000_bootstrap.sql");
 

@@ -13,6 +13,7 @@ mod bulk;
 mod cache;
 pub mod compat;
 pub mod copy;
+pub mod keys;
 pub mod load;
 pub mod migrate;
 pub mod rows;

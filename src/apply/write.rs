@@ -130,17 +130,26 @@ fn facts(set: &WorkingSet, calls: &mut Vec<Call>) -> Result<(), ApplyError> {
 
 /// Products and customers: attributes, and the dimensions that show them.
 fn attributes(set: &WorkingSet, calls: &mut Vec<Call>) {
+    let (put, gone) = split(&set.product_names);
+    add(
+        calls,
+        "put_product_names",
+        !put.is_empty(),
+        || columns!(put, ((t, id), n) => t.0, *id, n.product, n.name.clone()),
+    );
+    remove(calls, "remove_product_names", &gone);
+
     let products = sorted(&set.products);
     let put: Vec<_> = products.iter().filter_map(|(key, row)| row.as_ref().map(|row| (*key, row))).collect();
     let gone: Vec<Key> = products.iter().filter(|(_, row)| row.is_none()).map(|(key, _)| *key).collect();
-    add(
-        calls,
-        "put_products",
-        !put.is_empty(),
-        || columns!(put, ((t, id), p) => t.0, *id, p.name.clone(), p.sku.clone(), p.barcode.clone(), p.is_active),
-    );
+    add(calls, "put_products", !put.is_empty(), || {
+        columns!(put, ((t, id), p) => t.0, *id, p.name.clone(), p.sku.clone(), p.barcode.clone(), p.is_active,
+                     p.name_id)
+    });
     remove(calls, "remove_products", &gone);
-    let all: Vec<Key> = products.iter().map(|(key, _)| *key).collect();
+    let mut all: Vec<Key> = products.iter().map(|(key, _)| *key).chain(set.renamed()).collect();
+    all.sort_unstable();
+    all.dedup();
     remove(calls, "show_products", &all);
 
     let customers = sorted(&set.customers);

@@ -11,7 +11,7 @@ use super::bulk::Bulk;
 use super::cache::{self, Cache};
 pub use super::sent::Sent;
 use super::statements::Statements;
-use super::{ApplyError, load, write};
+use super::{ApplyError, keys, load, write};
 use crate::domain::{Instant, TenantId};
 use crate::facts::WorkingSet;
 use crate::facts::working_set::{Key, Needs};
@@ -27,6 +27,8 @@ pub struct Writer {
     /// Days before today that belong to a customer's window.
     window_days: u64,
     cache: Cache,
+    /// The POS has no totals of sales: they are the sums of their items.
+    pub totals_from_items: bool,
     /// Where the stored position stands.
     position: Lsn,
     /// Where it will stand once everything sent is written.
@@ -88,7 +90,17 @@ impl Writer {
     ) -> Result<Writer, ApplyError> {
         client.batch_execute(SESSION).await?;
         let (client, cache, window_days) = (Arc::new(client), Cache::default(), u64::from(window_days));
-        let mut writer = Writer { client, sql, calendar, window_days, cache, position, sent: position, open: false };
+        let mut writer = Writer {
+            client,
+            sql,
+            calendar,
+            window_days,
+            totals_from_items: false,
+            cache,
+            position,
+            sent: position,
+            open: false,
+        };
         writer.recall().await?;
         Ok(writer)
     }
@@ -154,11 +166,19 @@ impl Writer {
     ///
     /// # Errors
     /// As [`Writer::apply`], but the caller has to see to it that the transaction ends.
-    pub async fn send(&mut self, batch: Batch) -> Result<Sent, ApplyError> {
+    pub async fn send(&mut self, mut batch: Batch) -> Result<Sent, ApplyError> {
         let began = Moment::now();
-        let changes = batch.steps.iter().filter(|step| matches!(step, Step::Change(..))).count();
+        let changes = batch.steps.iter().filter(|step| !matches!(step, Step::Commit)).count();
         let transactions = batch.steps.len() - changes;
         let position = self.sent;
+        if batch.steps.iter().any(|step| matches!(step, Step::Keyed(..))) {
+            // New keys get their numbers in the transaction that uses them.
+            if !self.open {
+                self.client.batch_execute("BEGIN").await?;
+                self.open = true;
+            }
+            keys::resolve(&self.client, &mut self.sql, &mut batch.steps).await?;
+        }
         let mut calls = Vec::new();
         if !self.open {
             calls.push(("begin", Vec::new()));
@@ -210,13 +230,17 @@ impl Writer {
             }
         }
         let mut set = load::working_set(&self.client, &mut self.sql, &mut self.cache, &mut needs).await?;
+        set.totals_from_items = self.totals_from_items;
+        let refused = |(tenant, e)| ApplyError::Refused(tenant, e);
         for step in steps {
             match step {
                 Step::Change(tenant, change) => set.apply(tenant, change),
-                Step::Commit => set.commit(),
+                // Its keys have their numbers: it has become a change.
+                Step::Keyed(..) => {}
+                Step::Commit => set.commit().map_err(refused)?,
             }
         }
-        set.commit();
+        set.commit().map_err(refused)?;
         Ok(set)
     }
 

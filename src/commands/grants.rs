@@ -9,7 +9,10 @@ pub fn read_grants(config: &Config, stores: &[StoreTables], role: &str) -> Vec<S
     let role = ident(role);
     let mut statements = Vec::new();
     for store in stores {
-        let tables: Vec<String> = store.tables.values().map(|t| qualified(&store.schema, &t.name)).collect();
+        let mut tables: Vec<String> = store.tables.values().map(|t| qualified(&store.schema, &t.name)).collect();
+        // One that plays several parts is named once.
+        let mut named = std::collections::HashSet::new();
+        tables.retain(|name| named.insert(name.clone()));
         if !tables.is_empty() {
             statements.push(format!("GRANT USAGE ON SCHEMA {} TO {role};", ident(&store.schema)));
             statements.push(format!("GRANT SELECT ON {} TO {role};", tables.join(", ")));

@@ -57,12 +57,12 @@ impl Config {
 pub(super) fn read(root: Section<'_>, env: Env<'_>) -> Option<Config> {
     let source = root.section("source");
     let preset = source.parsed("preset", Preset::DjangoPos, Preset::parse);
-    let mapping = mapping(source.section("tables"), preset);
+    let inventory = read_inventory(root.section("inventory"));
+    let mapping = mapping(source.section("tables"), preset, &inventory);
     let source = read_source(source, env);
     let target = read_target(root.section("target"), env);
     let tenants = read_tenants(root.section("tenants"));
     let payments = read_payments(root.section("payments"));
-    let inventory = read_inventory(root.section("inventory"));
     let rfm = read_rfm(root.section("rfm"));
     let apply = read_apply(root.section("apply"));
     let schedule = read_schedule(root.section("schedule"));

@@ -1,6 +1,5 @@
-//! Which POS table and column plays which part: logical names (ours) to physical names (theirs).
+//! The logical tables and columns: what a POS is to the reports. How each is obtained from the POS's own tables: `reading`.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 /// The logical tables a POS can have. `sales_sale` of the Django POS plays `Sale`, and so on.
@@ -13,6 +12,7 @@ pub enum TableKind {
     CustomerTransaction,
     Session,
     Product,
+    ProductName,
     Pricing,
     StockLimits,
     StockMovement,
@@ -20,19 +20,33 @@ pub enum TableKind {
     Reservation,
 }
 
-/// How a logical column's value is read.
+/// What a logical column's value is. Which PostgreSQL types can be read as it: `facts::reading`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ColumnType {
-    /// int2, int4 or int8
-    Key,
-    /// numeric or any integer
+    /// The key of a row of that table.
+    Key(TableKind),
+    /// An exact number.
     Amount,
-    /// timestamptz
+    /// A point in time.
     Timestamp,
-    /// text, varchar, char, enum
+    /// A local day of the store.
+    Day,
+    /// A name to show, or a word that a list of the configuration knows.
     Text,
-    /// boolean
     Bool,
+}
+
+/// What stands in for a column that the POS does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Absent {
+    /// Nothing does: it has to be there.
+    Required,
+    /// The same value in every row, as PostgreSQL writes it; `None`: NULL.
+    Value(Option<&'static str>),
+    /// The first word of the list whose rows count.
+    Counts,
+    /// It is computed: see [`Reading::Computed`].
+    Computed,
 }
 
 /// One logical column: what facts need to know about it.
@@ -43,20 +57,40 @@ pub struct Column {
     /// NULL is a meaningful value (e.g. a sale without a customer). NULL in any other column is read as its zero:
     /// 0, "" or false.
     pub nullable: bool,
+    pub absent: Absent,
+    /// A POS of which nothing else is said has it, under this name.
+    pub usual: bool,
 }
 
-const fn c(name: &'static str, ty: ColumnType) -> Column {
-    Column { name, ty, nullable: false }
+impl Column {
+    /// Has to be there.
+    const fn required(name: &'static str, ty: ColumnType) -> Column {
+        Column { name, ty, nullable: false, absent: Absent::Required, usual: true }
+    }
+
+    /// May be missing: then every row has this value.
+    const fn or(name: &'static str, ty: ColumnType, value: &'static str) -> Column {
+        Column { name, ty, nullable: false, absent: Absent::Value(Some(value)), usual: true }
+    }
+
+    /// May be missing, and may be NULL.
+    const fn or_null(name: &'static str, ty: ColumnType) -> Column {
+        Column { name, ty, nullable: true, absent: Absent::Value(None), usual: true }
+    }
+
+    const fn absent(self, absent: Absent) -> Column {
+        Column { absent, ..self }
+    }
+
+    const fn unusual(self) -> Column {
+        Column { usual: false, ..self }
+    }
 }
 
-const fn n(name: &'static str, ty: ColumnType) -> Column {
-    Column { name, ty, nullable: true }
-}
-
-use ColumnType::{Amount, Bool, Key, Text, Timestamp};
+use ColumnType::{Amount, Bool, Day, Key, Text, Timestamp};
 
 impl TableKind {
-    pub const ALL: [TableKind; 12] = [
+    pub const ALL: [TableKind; 13] = [
         TableKind::Sale,
         TableKind::SaleItem,
         TableKind::Payment,
@@ -64,6 +98,7 @@ impl TableKind {
         TableKind::CustomerTransaction,
         TableKind::Session,
         TableKind::Product,
+        TableKind::ProductName,
         TableKind::Pricing,
         TableKind::StockLimits,
         TableKind::StockMovement,
@@ -81,6 +116,7 @@ impl TableKind {
             TableKind::CustomerTransaction => "customer_transaction",
             TableKind::Session => "session",
             TableKind::Product => "product",
+            TableKind::ProductName => "product_name",
             TableKind::Pricing => "pricing",
             TableKind::StockLimits => "stock_limits",
             TableKind::StockMovement => "stock_movement",
@@ -91,57 +127,100 @@ impl TableKind {
 
     /// The logical columns, the key first. Their order is the order of the decoded values everywhere.
     pub const fn columns(self) -> &'static [Column] {
+        use TableKind as Kind;
+        const fn key(kind: Kind) -> Column {
+            Column::required("id", Key(kind))
+        }
+        const fn of(name: &'static str, kind: Kind) -> Column {
+            Column::required(name, Key(kind))
+        }
         const SALE: &[Column] = &[
-            c("id", Key),
-            c("status", Text),
-            n("customer_id", Key),
-            n("completed_at", Timestamp),
-            c("total_amount", Amount),
-            c("discount_amount", Amount),
-            c("tax_amount", Amount),
+            key(Kind::Sale),
+            Column::required("status", Text).absent(Absent::Counts),
+            Column::or_null("customer_id", Key(Kind::Customer)),
+            Column::or_null("completed_at", Timestamp).absent(Absent::Required),
+            Column::required("total_amount", Amount).absent(Absent::Computed),
+            Column::or("discount_amount", Amount, "0"),
+            Column::or("tax_amount", Amount, "0"),
+            Column::or_null("day", Day).unusual(),
         ];
         const SALE_ITEM: &[Column] = &[
-            c("id", Key),
-            c("sale_id", Key),
-            c("product_id", Key),
-            c("quantity", Amount),
-            c("unit_price", Amount),
-            c("line_total", Amount),
+            key(Kind::SaleItem),
+            of("sale_id", Kind::Sale),
+            of("product_id", Kind::Product),
+            Column::or("quantity", Amount, "1"),
+            Column::or("unit_price", Amount, "0"),
+            Column::required("line_total", Amount).absent(Absent::Computed),
         ];
-        const PAYMENT: &[Column] = &[c("id", Key), c("sale_id", Key), c("payment_method", Text), c("amount", Amount)];
+        const PAYMENT: &[Column] = &[
+            key(Kind::Payment),
+            of("sale_id", Kind::Sale),
+            Column::or("payment_method", Text, ""),
+            Column::required("amount", Amount),
+        ];
         const CUSTOMER: &[Column] = &[
-            c("id", Key),
-            c("first_name", Text),
-            c("last_name", Text),
-            c("middle_name", Text),
-            c("customer_type", Text),
-            c("company_name", Text),
-            c("phone", Text),
-            c("is_active", Bool),
+            key(Kind::Customer),
+            Column::or("first_name", Text, ""),
+            Column::or("last_name", Text, ""),
+            Column::or("middle_name", Text, ""),
+            Column::or("customer_type", Text, ""),
+            Column::or("company_name", Text, ""),
+            Column::or("phone", Text, ""),
+            Column::or("is_active", Bool, "true"),
         ];
         const CUSTOMER_TRANSACTION: &[Column] = &[
-            c("id", Key),
-            c("customer_id", Key),
-            c("transaction_type", Text),
-            c("amount", Amount),
-            c("created_at", Timestamp),
+            key(Kind::CustomerTransaction),
+            of("customer_id", Kind::Customer),
+            Column::required("transaction_type", Text).absent(Absent::Counts),
+            Column::required("amount", Amount),
+            Column::required("created_at", Timestamp),
         ];
-        const SESSION: &[Column] = &[c("id", Key), n("opened_at", Timestamp), n("closed_at", Timestamp)];
-        const PRODUCT: &[Column] =
-            &[c("id", Key), c("name", Text), c("sku", Text), c("barcode", Text), c("is_active", Bool)];
-        const PRICING: &[Column] =
-            &[c("id", Key), c("product_id", Key), c("cost_price", Amount), c("sale_price", Amount)];
+        const SESSION: &[Column] =
+            &[key(Kind::Session), Column::or_null("opened_at", Timestamp), Column::or_null("closed_at", Timestamp)];
+        const PRODUCT: &[Column] = &[
+            key(Kind::Product),
+            Column::or("name", Text, ""),
+            Column::or("sku", Text, ""),
+            Column::or("barcode", Text, ""),
+            Column::or("is_active", Bool, "true"),
+            Column::or_null("name_id", Key(Kind::ProductName)).unusual(),
+        ];
+        const PRODUCT_NAME: &[Column] = &[
+            key(Kind::ProductName),
+            Column::or_null("product_id", Key(Kind::Product)).unusual(),
+            Column::required("name", Text),
+        ];
+        const PRICING: &[Column] = &[
+            key(Kind::Pricing),
+            of("product_id", Kind::Product),
+            Column::or("cost_price", Amount, "0"),
+            Column::or("sale_price", Amount, "0"),
+        ];
         const STOCK_LIMITS: &[Column] = &[
-            c("id", Key),
-            c("product_id", Key),
-            c("min_quantity", Amount),
-            n("max_quantity", Amount),
-            c("track_inventory", Bool),
+            key(Kind::StockLimits),
+            of("product_id", Kind::Product),
+            Column::or("min_quantity", Amount, "0"),
+            Column::or_null("max_quantity", Amount),
+            Column::or("track_inventory", Bool, "true"),
         ];
-        const STOCK_MOVEMENT: &[Column] =
-            &[c("id", Key), c("product_id", Key), c("movement_type", Text), c("quantity", Amount)];
-        const BATCH: &[Column] = &[c("id", Key), c("product_id", Key), c("quantity", Amount), c("is_active", Bool)];
-        const RESERVATION: &[Column] = &[c("id", Key), c("product_id", Key), c("quantity", Amount), c("status", Text)];
+        const STOCK_MOVEMENT: &[Column] = &[
+            key(Kind::StockMovement),
+            of("product_id", Kind::Product),
+            Column::required("movement_type", Text).absent(Absent::Counts),
+            Column::required("quantity", Amount),
+        ];
+        const BATCH: &[Column] = &[
+            key(Kind::Batch),
+            of("product_id", Kind::Product),
+            Column::required("quantity", Amount),
+            Column::or("is_active", Bool, "true"),
+        ];
+        const RESERVATION: &[Column] = &[
+            key(Kind::Reservation),
+            of("product_id", Kind::Product),
+            Column::required("quantity", Amount),
+            Column::required("status", Text).absent(Absent::Counts),
+        ];
         match self {
             TableKind::Sale => SALE,
             TableKind::SaleItem => SALE_ITEM,
@@ -150,6 +229,7 @@ impl TableKind {
             TableKind::CustomerTransaction => CUSTOMER_TRANSACTION,
             TableKind::Session => SESSION,
             TableKind::Product => PRODUCT,
+            TableKind::ProductName => PRODUCT_NAME,
             TableKind::Pricing => PRICING,
             TableKind::StockLimits => STOCK_LIMITS,
             TableKind::StockMovement => STOCK_MOVEMENT,
@@ -168,34 +248,4 @@ impl fmt::Display for TableKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
-}
-
-/// Where one logical table is kept in every store's schema.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TableMapping {
-    /// Physical table name, unquoted, as in `pg_class.relname`.
-    pub table: String,
-    /// Logical column name -> physical column name, for every column of [`TableKind::columns`].
-    pub columns: BTreeMap<&'static str, String>,
-}
-
-impl TableMapping {
-    /// The physical name of a logical column.
-    pub fn column(&self, logical: &str) -> &str {
-        self.columns.get(logical).map_or("", String::as_str)
-    }
-}
-
-/// The whole mapping. A kind without an entry is one that this POS does not have.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mapping {
-    pub tables: BTreeMap<TableKind, TableMapping>,
-    pub completed_statuses: Vec<String>,
-    pub refunded_statuses: Vec<String>,
-    /// Status of a reservation that holds stock back (default `active`).
-    pub reservation_active_statuses: Vec<String>,
-    /// Type of a customer transaction that pays off credit (default `payment`).
-    pub transaction_payment_types: Vec<String>,
-    /// `customer_type` of customers that are shown by company name (default `company`).
-    pub company_types: Vec<String>,
 }

@@ -1,10 +1,12 @@
 //! daemon.toml: raw toml (unknown keys refused) -> validated [`Config`]. Every problem is told at once.
 
+mod columns;
 mod error;
 mod libpq;
 mod load;
 pub mod mapping;
 mod reader;
+pub mod reading;
 mod tables;
 mod values;
 
@@ -16,7 +18,8 @@ use rust_decimal::Decimal;
 
 pub use error::{ConfigErrors, ConfigProblem};
 pub use libpq::{Env, connection as parse_connection};
-pub use mapping::{ColumnType, Mapping, TableKind, TableMapping};
+pub use mapping::{Absent, Column, ColumnType, TableKind};
+pub use reading::{Mapping, Moved, Physical, Reading, RowFilter, TableMapping, Zone};
 
 /// A validated configuration: nothing in it can be wrong by itself any more.
 #[derive(Debug, Clone, PartialEq, Eq)]

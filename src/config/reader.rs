@@ -49,18 +49,21 @@ pub(super) struct Section<'d> {
     path: String,
     table: Option<&'d DeTable<'d>>,
     line: Option<usize>,
+    /// Its keys are among those that the shipped file lists.
+    listed: bool,
     asked: RefCell<Vec<String>>,
 }
 
 impl<'d> Section<'d> {
     pub fn root(doc: &'d Doc<'d>, table: &'d DeTable<'d>) -> Self {
-        Self { doc, path: String::new(), table: Some(table), line: None, asked: RefCell::default() }
+        Self { doc, path: String::new(), table: Some(table), line: None, listed: true, asked: RefCell::default() }
     }
 
     pub fn section(&self, key: &str) -> Section<'d> {
         self.asked.borrow_mut().push(key.to_string());
         let path = if self.path.is_empty() { key.to_string() } else { format!("{}.{key}", self.path) };
-        let mut section = Section { doc: self.doc, path, table: None, line: self.line, asked: RefCell::default() };
+        let (doc, line, listed) = (self.doc, self.line, self.listed);
+        let mut section = Section { doc, path, table: None, line, listed, asked: RefCell::default() };
         if let Some((span, value)) = self.find(key) {
             section.line = Some(self.doc.line_at(span));
             match value.get_ref().as_table() {
@@ -69,6 +72,16 @@ impl<'d> Section<'d> {
             }
         }
         section
+    }
+
+    /// The value of `key` where it is written as a table, such as `{ column = "total", scale = 2 }`.
+    pub fn table(&self, key: &str) -> Option<Section<'d>> {
+        self.find(key)?.1.get_ref().as_table()?;
+        Some(Section { listed: false, ..self.section(key) })
+    }
+
+    pub fn has(&self, key: &str) -> bool {
+        self.find(key).is_some()
     }
 
     fn find(&self, key: &str) -> Option<(usize, &'d Spanned<DeValue<'d>>)> {
@@ -90,8 +103,10 @@ impl<'d> Section<'d> {
     /// The parsed value, `None` where the key is absent or its value is refused (the problem is recorded).
     pub fn optional<T>(&self, key: &str, parse: impl FnOnce(&DeValue<'_>) -> Result<T, String>) -> Option<T> {
         self.asked.borrow_mut().push(key.to_string());
-        let path = if self.path.is_empty() { key.to_string() } else { format!("{}.{key}", self.path) };
-        self.doc.known.borrow_mut().insert(path);
+        if self.listed {
+            let path = if self.path.is_empty() { key.to_string() } else { format!("{}.{key}", self.path) };
+            self.doc.known.borrow_mut().insert(path);
+        }
         let (_, value) = self.find(key)?;
         parse(value.get_ref()).map_err(|message| self.problem(key, message)).ok()
     }
@@ -164,11 +179,16 @@ pub(super) fn texts(value: &DeValue<'_>) -> Result<Vec<String>, String> {
     let list = value.as_array().ok_or_else(|| expected("a list of strings", value))?;
     let mut found = Vec::new();
     for item in list {
-        let item = text(item.get_ref())?;
+        let item = match item.get_ref() {
+            // Words are compared as text, and a word may be a key: 1 is as good as "1".
+            DeValue::Integer(number) if number.radix() == 10 => number.as_str().replace(['_', '+'], ""),
+            DeValue::Boolean(value) => value.to_string(),
+            item => text(item)?.to_string(),
+        };
         if item.is_empty() {
             return Err("an empty string in the list".to_string());
         }
-        found.push(item.to_string());
+        found.push(item);
     }
     Ok(found)
 }

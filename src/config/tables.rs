@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::mapping::{Mapping, TableKind, TableMapping};
-use super::reader::{Section, nearest};
+use super::InventoryConfig;
+use super::columns::{Words, reading};
+use super::mapping::TableKind;
+use super::reader::{Section, expected, nearest, texts};
+use super::reading::{Mapping, RowFilter, TableMapping};
 use super::values::identifier;
 
 /// A POS whose table names are known. Its columns bear our logical names.
@@ -38,6 +41,7 @@ impl Preset {
                 TableKind::CustomerTransaction => "customers_transaction",
                 TableKind::Session => "sales_cashier_session",
                 TableKind::Product => "products_product",
+                TableKind::ProductName => "",
                 TableKind::Pricing => "products_product_pricing",
                 TableKind::StockLimits => "products_product_inventory",
                 TableKind::StockMovement => "products_stock_movement",
@@ -49,7 +53,7 @@ impl Preset {
 }
 
 /// Reads `[source.tables]`.
-pub(super) fn mapping(tables: Section<'_>, preset: Preset) -> Mapping {
+pub(super) fn mapping(tables: Section<'_>, preset: Preset, inventory: &InventoryConfig) -> Mapping {
     let mut mapping = Mapping {
         tables: BTreeMap::new(),
         completed_statuses: Vec::new(),
@@ -82,11 +86,15 @@ pub(super) fn mapping(tables: Section<'_>, preset: Preset) -> Mapping {
             TableKind::Customer => mapping.company_types = section.texts("company_types", &["company"]),
             _ => {}
         }
-        if let Some(table) = table(&section, kind, preset) {
-            let same = mapping.tables.iter().find(|(_, t)| t.table == table.table).map(|(kind, _)| *kind);
-            if let Some(other) = same {
-                section.problem("table", format!("{:?} is the table of {other} already", table.table));
-            }
+        let counts = match kind {
+            TableKind::Sale => &mapping.completed_statuses,
+            TableKind::CustomerTransaction => &mapping.transaction_payment_types,
+            TableKind::Reservation => &mapping.reservation_active_statuses,
+            TableKind::StockMovement => &inventory.signed,
+            _ => &Vec::new(),
+        };
+        let words = Words { counts, incoming: &inventory.incoming, outgoing: &inventory.outgoing };
+        if let Some(table) = table(&section, kind, preset, words) {
             mapping.tables.insert(kind, table);
         }
         section.finish();
@@ -95,26 +103,46 @@ pub(super) fn mapping(tables: Section<'_>, preset: Preset) -> Mapping {
     mapping
 }
 
-fn table(section: &Section<'_>, kind: TableKind, preset: Preset) -> Option<TableMapping> {
+fn table(section: &Section<'_>, kind: TableKind, preset: Preset, words: Words<'_>) -> Option<TableMapping> {
     let enabled = section.bool("enabled", true);
     let name = section.text("table", preset.table(kind));
+    let rows = RowFilter { deleted_at: section.parsed("deleted_at", None, optional_name), only: only(section) };
     let given = section.section("columns");
-    let mut columns = BTreeMap::new();
-    for column in kind.columns() {
-        columns.insert(column.name, given.parsed(column.name, column.name.to_string(), identifier));
-    }
+    let columns = kind.columns().iter().map(|column| (column.name, reading(&given, column, words))).collect();
     given.finish();
     if enabled && !name.is_empty() {
         if let Err(message) = identifier(&name) {
             section.problem("table", message);
         }
-        return Some(TableMapping { table: name, columns });
+        return Some(TableMapping { table: name, columns, rows });
     }
     if !kind.optional() {
         let key = if enabled { "table" } else { "enabled" };
         section.problem(key, format!("no report can do without the {kind} table; name it"));
     }
     None
+}
+
+fn optional_name(text: &str) -> Result<Option<String>, String> {
+    if text.is_empty() { Ok(None) } else { identifier(text).map(Some) }
+}
+
+/// `only = { state = ["Settled", "Authorized"] }`
+fn only(section: &Section<'_>) -> BTreeMap<String, Vec<String>> {
+    section.get("only", BTreeMap::new(), |value| {
+        let table = value.as_table().ok_or_else(|| expected("a table of columns and their words", value))?;
+        let column =
+            |(name, words): (&toml::Spanned<toml::de::DeString<'_>>, &toml::Spanned<toml::de::DeValue<'_>>)| {
+                let name = identifier(name.get_ref())?;
+                let words = texts(words.get_ref()).map_err(|message| format!("{name}: {message}"))?;
+                if words.is_empty() {
+                    Err(format!("{name}: lists no word; no row would be there"))
+                } else {
+                    Ok((name, words))
+                }
+            };
+        table.iter().map(column).collect()
+    })
 }
 
 /// A word that stands in two lists would mean two things.

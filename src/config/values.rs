@@ -179,6 +179,15 @@ fn money(value: &DeValue<'_>) -> Result<Decimal, String> {
         .ok_or_else(|| format!("{text:?} is not an amount; write e.g. \"500000\" or \"1999.50\""))
 }
 
+/// An amount that every row has, as PostgreSQL writes it.
+pub(super) fn constant_amount(value: &DeValue<'_>) -> Result<String, String> {
+    let text = match value.as_integer() {
+        Some(number) => number.as_str(),
+        None => value.as_str().ok_or_else(|| expected("an amount as a string, e.g. \"0.5\"", value))?,
+    };
+    text.parse::<Decimal>().map(|d| d.to_string()).map_err(|_| format!("{text:?} is not an amount; write e.g. \"0.5\""))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -14,6 +14,8 @@ use super::stores::{Store, Stores};
 use crate::apply::batch::{Batch, End, Step};
 use crate::config::{Config, TableKind};
 use crate::domain::{Instant, TenantId};
+use crate::facts::change::TextKey;
+use crate::facts::plan::{PlanError, RowError};
 use crate::facts::{Change, Plan, Vocabulary};
 use crate::lsn::Lsn;
 use crate::pgoutput::{self, DecodeError, Message, Relation};
@@ -48,9 +50,10 @@ pub enum StreamError {
 enum Route {
     /// Of no store that is known, or of no part of one.
     Ignored,
-    Planned(Box<Plan>),
+    /// By part, where a table plays several.
+    Planned(Vec<Plan>),
     /// It is a store's table, but not as the mapping says: the store is set aside by the first change of it.
-    Broken(TenantId, String),
+    Broken(TenantId, FaultReason),
 }
 
 /// A Relation message as it came.
@@ -95,6 +98,8 @@ pub struct Assembler {
     /// The furthest position with everything before it received.
     received: Lsn,
     faults: Vec<Fault>,
+    /// Keys of the change being read that the POS keeps as text.
+    keys: Vec<TextKey>,
     /// Row changes by table since the last look, for metrics.
     pub seen_changes: HashMap<TableKind, u64>,
 }
@@ -117,6 +122,7 @@ impl Assembler {
             kept_back: None,
             received: position,
             faults: Vec::new(),
+            keys: Vec::new(),
             seen_changes: HashMap::new(),
         }
     }
@@ -183,32 +189,32 @@ impl Assembler {
     }
 
     fn change(&mut self, bytes: &Bytes, now: Moment) -> Result<(), StreamError> {
-        let change = match pgoutput::decode(bytes)? {
+        match pgoutput::decode(bytes)? {
             Message::Relation(relation) => {
                 let seen = Seen { namespace: relation.namespace.as_str().into(), message: bytes.as_ref().into() };
                 self.relations.insert(relation.oid, seen);
                 self.route(&relation);
-                return Ok(());
             }
-            Message::Insert { relation, new } => self.planned(relation, |plan| plan.insert(&new)),
-            Message::Update { relation, old, new } => self.planned(relation, |plan| plan.update(old.as_ref(), &new)),
-            Message::Delete { relation, old } => self.planned(relation, |plan| plan.delete(&old)),
+            Message::Insert { relation, new } => {
+                self.planned(relation, now, |plan, keys| plan.insert(&new, keys));
+            }
+            Message::Update { relation, old, new } => {
+                self.planned(relation, now, |plan, keys| plan.update(old.as_ref(), &new, keys).map(Some));
+            }
+            Message::Delete { relation, old } => {
+                self.planned(relation, now, |plan, keys| plan.delete(&old, keys).map(Some));
+            }
             Message::Truncate { relations, .. } => {
                 for (tenant, reason) in relations.iter().filter_map(|oid| self.truncated(oid)).collect::<Vec<_>>() {
                     if self.wanted(tenant) {
                         self.set_aside(tenant, reason);
                     }
                 }
-                return Ok(());
             }
-            Message::Type { .. } | Message::Origin { .. } | Message::Logical { .. } => return Ok(()),
+            Message::Type { .. } | Message::Origin { .. } | Message::Logical { .. } => {}
             Message::Begin { .. } | Message::Commit { .. } => {
                 return Err(StreamError::Order("a transaction boundary among the changes"));
             }
-        };
-        if let Some((tenant, change)) = change {
-            self.steps.push(Step::Change(tenant, change));
-            self.since.get_or_insert(now);
         }
         Ok(())
     }
@@ -219,63 +225,80 @@ impl Assembler {
         !transaction.skipped && self.stores.takes(tenant, transaction.final_lsn)
     }
 
+    /// Reads a row change as each part that its table plays.
     fn planned(
         &mut self,
         relation: u32,
-        read: impl FnOnce(&Plan) -> Result<Change, crate::facts::plan::RowError>,
-    ) -> Option<(TenantId, Change)> {
-        let (tenant, plan) = match self.routes.get(&relation)? {
-            Route::Ignored => return None,
-            Route::Planned(plan) => (plan.tenant, Ok(plan)),
-            Route::Broken(tenant, reason) => (*tenant, Err(reason.clone())),
+        now: Moment,
+        read: impl Fn(&Plan, &mut Vec<TextKey>) -> Result<Option<Change>, RowError>,
+    ) {
+        let (tenant, plans) = match self.routes.get(&relation) {
+            Some(Route::Planned(plans)) => match plans.first() {
+                Some(plan) => (plan.tenant, Ok(plans)),
+                None => return,
+            },
+            Some(Route::Broken(tenant, reason)) => (*tenant, Err(reason)),
+            Some(Route::Ignored) | None => return,
         };
         if !self.wanted(tenant) {
-            return None;
+            return;
         }
-        let (kind, change) = match plan {
-            Ok(plan) => (plan.kind, read(plan).map_err(|e| e.to_string())),
-            Err(reason) => {
-                self.set_aside(tenant, FaultReason::Unusable(reason));
-                return None;
-            }
+        let unusable = match plans {
+            Ok(plans) => plans.iter().find_map(|plan| {
+                self.keys.clear();
+                match read(plan, &mut self.keys) {
+                    Ok(Some(change)) => {
+                        *self.seen_changes.entry(plan.kind).or_default() += 1;
+                        self.steps.push(Step::new(tenant, change, &mut self.keys));
+                        self.since.get_or_insert(now);
+                        None
+                    }
+                    Ok(None) => None,
+                    Err(e) => Some(FaultReason::Unusable(e.to_string())),
+                }
+            }),
+            Err(reason) => Some(reason.clone()),
         };
-        match change {
-            Ok(change) => {
-                *self.seen_changes.entry(kind).or_default() += 1;
-                Some((tenant, change))
-            }
-            Err(e) => {
-                self.set_aside(tenant, FaultReason::Unusable(e));
-                None
-            }
+        if let Some(reason) = unusable {
+            self.set_aside(tenant, reason);
         }
     }
 
     fn truncated(&self, oid: u32) -> Option<(TenantId, FaultReason)> {
         match self.routes.get(&oid)? {
             Route::Ignored => None,
-            Route::Planned(plan) => {
+            Route::Planned(plans) => {
+                let plan = plans.first()?;
                 Some((plan.tenant, FaultReason::Changed(format!("{} was truncated", plan.table()))))
             }
-            Route::Broken(tenant, reason) => Some((*tenant, FaultReason::Unusable(reason.clone()))),
+            Route::Broken(tenant, reason) => Some((*tenant, reason.clone())),
         }
     }
 
     /// Finds out anew what a relation is to us: the server sends it again whenever it may have changed.
     fn route(&mut self, relation: &Relation) {
         let name = format!("{}.{}", relation.namespace, relation.name);
-        let part = self.stores.table(&relation.namespace, &relation.name);
-        let route = match part.and_then(|part| Some((part, self.config.mapping.tables.get(&part.2)?))) {
-            None => Route::Ignored,
-            Some(((tenant, zone, kind), mapping)) => {
-                match Plan::new(tenant, zone, kind, mapping, relation, Arc::clone(&self.words)) {
-                    Ok(plan) => Route::Planned(Box::new(plan)),
-                    Err(e) => Route::Broken(tenant, e.to_string()),
+        let mut route = Route::Ignored;
+        for (store, kind) in self.stores.parts(&relation.namespace, &relation.name) {
+            let Some(mapping) = self.config.mapping.tables.get(&kind) else { continue };
+            let whose = (store.id, store.zone);
+            match (Plan::new(whose, kind, mapping, relation, Arc::clone(&self.words), &store.forms), &mut route) {
+                (Ok(plan), Route::Planned(plans)) => plans.push(plan),
+                (Ok(plan), _) => route = Route::Planned(vec![plan]),
+                (Err(e), _) => {
+                    let reason = match &e {
+                        // Facts were read by the old type: they are read again by the new one.
+                        PlanError::Retyped { .. } => FaultReason::Changed(e.to_string()),
+                        _ => FaultReason::Unusable(e.to_string()),
+                    };
+                    route = Route::Broken(store.id, reason);
+                    break;
                 }
             }
-        };
+        }
         // A table that was a store's bears another name now: what happens to it goes past the store.
-        if let Some(Route::Planned(plan)) = self.routes.insert(relation.oid, route)
+        if let Some(Route::Planned(plans)) = self.routes.insert(relation.oid, route)
+            && let Some(plan) = plans.first()
             && plan.table() != name
             && self.wanted(plan.tenant)
         {
@@ -312,7 +335,7 @@ impl Assembler {
         let start = self.transaction.as_ref().map_or(self.steps.len(), |t| t.start);
         let (mut at, mut kept_before_start) = (0, 0);
         self.steps.retain(|step| {
-            let keep = at < from || !matches!(step, Step::Change(t, _) if *t == tenant);
+            let keep = at < from || step.tenant() != Some(tenant);
             kept_before_start += usize::from(keep && at < start);
             at += 1;
             keep

@@ -216,7 +216,8 @@ impl Follower {
         if let Some(entry) = registered(&target, &sql).await?.get(&scope.name) {
             stores.put(load_store(config, store, entry, true));
         }
-        let writer = Writer::within(target, sql, stores.calendar(), config.rfm.window_days).await?;
+        let mut writer = Writer::within(target, sql, stores.calendar(), config.rfm.window_days).await?;
+        writer.totals_from_items = config.mapping.totals_from_items();
         let assembler = Assembler::new(Arc::clone(config), stores, position);
         Ok(Follower { stream: snapshot.into_stream().await?, assembler, writer })
     }

@@ -23,14 +23,16 @@ pub fn definitions(config: &Config, scope: &TenantScope, store: &StoreTables, dr
         .tables
         .iter()
         .filter(|(kind, _)| scope.has.contains(kind))
-        .map(|(kind, table)| (kind.name(), json!({ "table": table.table, "columns": table.columns })))
+        .map(|(kind, table)| (kind.name(), table.definition(*kind)))
         .collect();
     let tables: BTreeMap<&str, Value> = store
         .tables
         .iter()
         .filter_map(|(kind, table)| {
             let mapped = mapping.tables.get(kind)?;
-            let columns = kind.columns().iter().filter_map(|c| Some((c.name, table.column(mapped.column(c.name))?)));
+            let logical = kind.columns().iter().map(|c| (mapped.column(c.name), c.name));
+            let columns =
+                logical.chain(mapped.others()).filter_map(|(name, part)| Some((part, name, table.column(name)?)));
             Some((kind.name(), described(table, columns, drift)))
         })
         .collect();
@@ -51,16 +53,18 @@ pub fn definitions(config: &Config, scope: &TenantScope, store: &StoreTables, dr
 
 fn described<'a>(
     table: &StoreTable,
-    columns: impl Iterator<Item = (&'static str, &'a StoreColumn)>,
+    columns: impl Iterator<Item = (&'static str, &'a str, &'a StoreColumn)>,
     drift: &Drift,
 ) -> Value {
     let (mut numbers, mut labels) = (Map::new(), Map::new());
-    for (logical, column) in columns {
+    for (part, name, column) in columns {
+        // Several columns may play one part beside the logical ones.
+        let logical = if numbers.contains_key(part) { format!("{part} {name}") } else { part.to_string() };
         // Between these two a column's values stay what they are, without a rewrite.
         let ty = if column.type_oid == Type::VARCHAR.oid() { Type::TEXT.oid() } else { column.type_oid };
-        numbers.insert(logical.to_string(), json!([column.number, ty]));
+        numbers.insert(logical.clone(), json!([column.number, ty]));
         if let Some(of_enum) = &column.labels {
-            labels.insert(logical.to_string(), of_enum.clone());
+            labels.insert(logical, of_enum.clone());
         }
     }
     let leaves: BTreeMap<String, u32> =

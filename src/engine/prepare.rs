@@ -1,7 +1,7 @@
 //! Everything before the stream: migrations, slot and position, the publication where there is none, the stores known.
 //! What is new or has changed is found and copied beside the stream, see roster.rs.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tokio_postgres::Client;
@@ -157,6 +157,7 @@ pub fn scope(config: &Config, store: &StoreTables) -> TenantScope {
             ResolvedStock::Batches => StockSource::Batches,
         },
         has: store.tables.keys().copied().collect::<BTreeSet<TableKind>>(),
+        forms: crate::source::forms(config, store),
     }
 }
 
@@ -192,6 +193,7 @@ pub async fn prepare(config: &Arc<Config>, mut target: Client) -> Result<Prepare
     }
     let stores = load_stores(config, &target, &sql, &found).await?;
     let mut writer = Writer::new(target, sql, position, stores.calendar(), config.rfm.window_days).await?;
+    writer.totals_from_items = config.mapping.totals_from_items();
     if rescored {
         for store in stores.iter().filter(|s| s.live) {
             tracing::info!(store = %store.name, "customer rows follow the new rfm settings");
@@ -296,7 +298,7 @@ async fn load_stores(
 
 /// A registered store with its tables.
 pub fn load_store(config: &Config, store: &StoreTables, registered: &Registered, live: bool) -> Store {
-    let tables: HashMap<String, TableKind> = store.tables.iter().map(|(kind, t)| (t.name.clone(), *kind)).collect();
+    let tables = store.tables.iter().map(|(kind, t)| (t.name.clone(), *kind)).collect();
     Store {
         id: registered.id,
         name: store.schema.clone(),
@@ -305,6 +307,7 @@ pub fn load_store(config: &Config, store: &StoreTables, registered: &Registered,
         horizon: registered.horizon,
         floor: registered.floor,
         tables,
+        forms: crate::source::forms(config, store),
         live,
     }
 }

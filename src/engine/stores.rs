@@ -6,6 +6,7 @@ use chrono_tz::Tz;
 
 use crate::config::TableKind;
 use crate::domain::{BusinessDay, TenantId};
+use crate::facts::Forms;
 use crate::lsn::Lsn;
 use crate::reports::{Calendar, LocalDays};
 
@@ -21,8 +22,10 @@ pub struct Store {
     pub horizon: BusinessDay,
     /// Changes committed before this are in already.
     pub floor: Lsn,
-    /// Its mapped tables by physical name.
-    pub tables: HashMap<String, TableKind>,
+    /// Its mapped tables by physical name, and which part each plays; one may play several.
+    pub tables: Vec<(String, TableKind)>,
+    /// Which of their columns are not read just as they are.
+    pub forms: Forms,
     /// Its changes are taken. Not while it is quarantined or waits to be copied.
     pub live: bool,
 }
@@ -55,10 +58,12 @@ impl Stores {
         self.by_id.values()
     }
 
-    /// Which part a table plays, and for whom.
-    pub fn table(&self, schema: &str, table: &str) -> Option<(TenantId, Tz, TableKind)> {
-        let store = self.by_name(schema)?;
-        store.tables.get(table).map(|kind| (store.id, store.zone, *kind))
+    /// Which parts a table plays, and for whom.
+    pub fn parts(&self, schema: &str, table: &str) -> impl Iterator<Item = (&Store, TableKind)> {
+        let store = self.by_name(schema).into_iter();
+        store.flat_map(move |store| {
+            store.tables.iter().filter(move |(name, _)| name == table).map(move |(_, kind)| (store, *kind))
+        })
     }
 
     /// Whether a transaction whose commit record lies at `final_lsn` is news to the store.

@@ -1,6 +1,8 @@
 //! One row change of the POS, typed.
 
-use super::entity::{Customer, Payment, PaymentKind, Pricing, Product, SaleStatus, Session, StockLimits, StockShare};
+use super::entity::{
+    Customer, Payment, PaymentKind, Pricing, Product, ProductName, SaleStatus, Session, StockLimits, StockShare,
+};
 use crate::config::TableKind;
 use crate::domain::{BusinessDay, Instant, Money, Quantity};
 
@@ -26,6 +28,26 @@ impl<R> RowOp<R> {
             RowOp::Insert(id, row) => (None, Some((id, row))),
             RowOp::Update { old_id, id, row } => (old_id, Some((id, row))),
             RowOp::Delete(id) => (Some(id), None),
+        }
+    }
+
+    fn put_id(&mut self, number: i64) {
+        match self {
+            RowOp::Insert(id, _) | RowOp::Update { id, .. } | RowOp::Delete(id) => *id = number,
+        }
+    }
+
+    /// After the key itself is known.
+    fn put_old_id(&mut self, number: i64) {
+        if let RowOp::Update { old_id, id, .. } = self {
+            *old_id = Some(number).filter(|old| old != id);
+        }
+    }
+
+    fn row_mut(&mut self) -> Option<&mut R> {
+        match self {
+            RowOp::Insert(_, row) | RowOp::Update { row, .. } => Some(row),
+            RowOp::Delete(_) => None,
         }
     }
 
@@ -118,6 +140,7 @@ pub enum Change {
     Transaction(RowOp<TransactionRow>),
     Session(RowOp<Session>),
     Product(RowOp<Box<Product>>),
+    ProductName(RowOp<ProductName>),
     Pricing(RowOp<Pricing>),
     StockLimits(RowOp<StockLimits>),
     Movement(RowOp<MovementRow>),
@@ -136,11 +159,91 @@ impl Change {
             Change::Transaction(op) => (TableKind::CustomerTransaction, op.id()),
             Change::Session(op) => (TableKind::Session, op.id()),
             Change::Product(op) => (TableKind::Product, op.id()),
+            Change::ProductName(op) => (TableKind::ProductName, op.id()),
             Change::Pricing(op) => (TableKind::Pricing, op.id()),
             Change::StockLimits(op) => (TableKind::StockLimits, op.id()),
             Change::Movement(op) => (TableKind::StockMovement, op.id()),
             Change::Batch(op) => (TableKind::Batch, op.id()),
             Change::Reservation(op) => (TableKind::Reservation, op.id()),
         }
+    }
+}
+
+/// A key that the POS keeps as text. Its place in the change holds 0 until its number is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TextKey {
+    pub place: Place,
+    /// Whose key it is.
+    pub kind: TableKind,
+    pub text: Box<str>,
+}
+
+/// Where in a change a key belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// A logical column, by its place among those of the table; 0 is the row's own key.
+    Column(usize),
+    /// The row's own key as it was before.
+    Old,
+}
+
+impl Change {
+    /// Puts the number of a key where the key belongs; the row's own key comes before the one it had.
+    pub fn put_key(&mut self, place: Place, number: i64) {
+        macro_rules! each {
+            ($($variant:ident $(, $row:ident, $column:literal => $field:expr)*);+ $(;)?) => {
+                match self {
+                    $(Change::$variant(op) => match place {
+                        Place::Column(0) => op.put_id(number),
+                        Place::Old => op.put_old_id(number),
+                        $(Place::Column($column) => if let Some($row) = op.row_mut() { $field = number.into() },)*
+                        Place::Column(_) => {}
+                    },)+
+                }
+            };
+        }
+        each! {
+            Sale, row, 2 => row.customer;
+            Item, row, 1 => row.sale, row, 2 => row.product;
+            Payment, row, 1 => row.sale;
+            Customer;
+            Transaction, row, 1 => row.customer;
+            Session;
+            Product, row, 5 => row.name_id;
+            ProductName, row, 1 => row.product;
+            Pricing, row, 1 => row.product;
+            StockLimits, row, 1 => row.product;
+            Movement, row, 1 => row.product;
+            Batch, row, 1 => row.share.product;
+            Reservation, row, 1 => row.share.product;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Money, Quantity};
+
+    #[test]
+    fn keys_are_put_where_they_belong() {
+        let row = || ItemRow { sale: 0, product: 0, quantity: Quantity::ONE, price: Money::ZERO, total: Money::ZERO };
+        let mut change = Change::Item(RowOp::Update { old_id: None, id: 0, row: row() });
+        for (place, number) in [
+            (Place::Column(0), 7),
+            (Place::Column(1), 8),
+            (Place::Column(2), 9),
+            (Place::Column(3), 1),
+            (Place::Old, 6),
+        ] {
+            change.put_key(place, number);
+        }
+        let row = ItemRow { sale: 8, product: 9, ..row() };
+        assert_eq!(change, Change::Item(RowOp::Update { old_id: Some(6), id: 7, row }));
+        change.put_key(Place::Old, 7);
+        assert!(matches!(change, Change::Item(RowOp::Update { old_id: None, .. })), "it is the same key");
+        let mut gone = Change::Product(RowOp::Delete(0));
+        gone.put_key(Place::Column(0), 3);
+        assert_eq!(gone, Change::Product(RowOp::Delete(3)));
     }
 }

@@ -82,6 +82,16 @@ impl Sale {
         Ok(sum)
     }
 
+    /// Takes the sum of the items' totals for the sale's.
+    pub(super) fn add_up(&mut self) -> Result<(), Inexact> {
+        let Some(header) = &mut self.header else { return Ok(()) };
+        header.total = Money::ZERO;
+        for item in &self.items {
+            exact::add(&mut header.total, item.total)?;
+        }
+        Ok(())
+    }
+
     /// Nothing is left of it: the row can go.
     pub fn is_empty(&self) -> bool {
         self.header.is_none() && self.items.is_empty() && self.payments.is_empty()
@@ -155,6 +165,16 @@ pub struct Product {
     pub sku: Option<String>,
     pub barcode: Option<String>,
     pub is_active: bool,
+    /// The row of the names' table that names it, where products refer to those.
+    pub name_id: Option<i64>,
+}
+
+/// A product's name where it is kept in a table of its own. Text as in [`Product`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProductName {
+    /// The product it names, where names refer to products.
+    pub product: Option<i64>,
+    pub name: Option<String>,
 }
 
 /// Text columns as in [`Product`].

@@ -4,8 +4,10 @@ use super::change::{
     BatchRow, Change, ItemRow, MovementRow, PaymentRow, ReservationRow, RowOp, SaleRow, Sign, TransactionRow,
 };
 use super::entity::{
-    CreditPayment, Header, Item, Movement, MovementBlock, Pricing, Sale, SaleStatus, StockLimits, StockShare,
+    CreditPayment, Header, Item, Movement, MovementBlock, Pricing, ProductName, Sale, SaleStatus, StockLimits,
+    StockShare,
 };
+use super::exact::Inexact;
 use super::working_set::{Entries, WorkingSet};
 use crate::domain::{Quantity, TenantId};
 
@@ -41,6 +43,7 @@ impl WorkingSet {
                     self.products.insert((tenant, id), Some(*row));
                 }
             }
+            Change::ProductName(op) => self.product_name(tenant, op),
             Change::Customer(op) => {
                 let (removed, put) = op.split();
                 removed.map(|id| self.customers.insert((tenant, id), None));
@@ -60,8 +63,12 @@ impl WorkingSet {
         }
     }
 
-    /// A source transaction ends here: items of sales that are counted now take their unit cost, once.
-    pub fn commit(&mut self) {
+    /// A source transaction ends here: items of sales that are counted now take their unit cost, once, and totals that
+    /// follow from the items are added up.
+    ///
+    /// # Errors
+    /// The tenant whose figures cannot be held exactly.
+    pub fn commit(&mut self) -> Result<(), (TenantId, Inexact)> {
         for (tenant, id) in std::mem::take(&mut self.touched) {
             let Some(mut sale) = self.sales.get_mut(&(tenant, id)).and_then(|entry| entry.after.take()) else {
                 continue;
@@ -71,10 +78,14 @@ impl WorkingSet {
                     item.cost = Some(self.cost_of(tenant, item.product));
                 }
             }
+            if self.totals_from_items {
+                sale.add_up().map_err(|e| (tenant, e))?;
+            }
             if let Some(entry) = self.sales.get_mut(&(tenant, id)) {
                 entry.after = Some(sale);
             }
         }
+        Ok(())
     }
 
     /// The sale as it is now, made where there is none yet; to be looked at again when the transaction commits.
@@ -214,6 +225,21 @@ impl WorkingSet {
         if let Some((id, row)) = put {
             self.pricing_of.entry((tenant, row.product)).or_default().push(id);
             self.pricing.entry((tenant, id)).or_default().after = Some(row);
+        }
+    }
+
+    fn product_name(&mut self, tenant: TenantId, op: RowOp<ProductName>) {
+        let (removed, put) = op.split();
+        let mut old_name = None;
+        if let Some(id) = removed {
+            let gone = self.product_names.entry((tenant, id)).or_default().after.take();
+            old_name = gone.and_then(|row| row.name);
+        }
+        if let Some((id, mut row)) = put {
+            let entry = self.product_names.entry((tenant, id)).or_default();
+            let known = entry.after.take().and_then(|row| row.name);
+            row.name = row.name.or(known).or(old_name);
+            entry.after = Some(row);
         }
     }
 

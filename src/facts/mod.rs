@@ -2,17 +2,24 @@
 //!
 //! ```text
 //! tuple ─ plan (relation x mapping) ─> change (typed row) ─ fold ─> entities before/after
-//!         plan.rs                      change.rs            fold.rs   entity.rs, working_set.rs
+//!         plan.rs, fields.rs           change.rs            fold.rs   entity.rs, working_set.rs
 //! ```
 
 pub mod change;
 pub mod entity;
 pub mod exact;
+mod fields;
+mod find;
 pub mod fold;
+pub mod form;
+pub mod local;
 pub mod plan;
+pub mod vocabulary;
 pub mod working_set;
 
-pub use change::{Change, RowOp};
+pub use change::{Change, RowOp, TextKey};
 pub use entity::{Header, Item, MovementBlock, Payment, PaymentKind, Sale, SaleStatus};
-pub use plan::{Plan, Vocabulary};
+pub use form::{Form, Forms};
+pub use plan::Plan;
+pub use vocabulary::Vocabulary;
 pub use working_set::{Entry, WorkingSet};

@@ -1,92 +1,36 @@
 //! How the tuples of one POS table become typed changes: columns found by name on every Relation message, values
 //! decoded straight to what the facts need. Columns that nothing maps are not looked at.
+//!
+//! The same reading of the same values in SQL, for the first copy and for verify, is in `verify::sql`.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use chrono::Datelike;
 use chrono_tz::Tz;
-use postgres_types::Type;
-use rust_decimal::Decimal;
 
 use super::change::{
-    BatchRow, Change, ItemRow, MovementRow, PaymentRow, ReservationRow, RowOp, SaleRow, Sign, TransactionRow,
+    BatchRow, Change, ItemRow, MovementRow, PaymentRow, Place, ReservationRow, RowOp, SaleRow, Sign, TextKey,
+    TransactionRow,
 };
-use super::entity::{Customer, PaymentKind, Pricing, Product, SaleStatus, Session, StockLimits, StockShare};
-use crate::config::{ColumnType, Config, TableKind, TableMapping};
-use crate::domain::{BusinessDay, Instant, TenantId};
+use super::entity::{Customer, PaymentKind, Pricing, Product, ProductName, SaleStatus, Session, StockLimits};
+use super::fields::{Fields, MAX_COLUMNS, Slot};
+pub use super::find::PlanError;
+use super::find::{Condition, Find, Movement};
+use super::form::{Form, Forms};
+use super::vocabulary::Vocabulary;
+use crate::config::{ColumnType, Reading, TableKind, TableMapping, Zone};
+use crate::domain::TenantId;
 use crate::pgoutput::{OldRow, Relation, Tuple, Value, ValueError};
 
-/// The columns of the widest logical table.
-const MAX_COLUMNS: usize = 8;
-/// Report columns hold less than this before the decimal point, so no source value may reach it: 10^16.
-const LARGEST: Decimal = Decimal::from_parts(0x6FC1_0000, 0x0023_86F2, 0, false, 0);
-
-/// No source time may reach this year; the first copy refuses the same.
-const LAST_YEAR: i32 = 200_000;
-
-/// What the POS's words mean: statuses, payment methods, movement types.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Vocabulary {
-    statuses: HashMap<String, SaleStatus>,
-    methods: HashMap<String, PaymentKind>,
-    movements: HashMap<String, Sign>,
-    reservation_active: Vec<String>,
-    payment_types: Vec<String>,
-    company_types: Vec<String>,
-}
-
-impl Vocabulary {
-    pub fn new(config: &Config) -> Vocabulary {
-        fn table<V: Copy>(lists: &[(&[String], V)]) -> HashMap<String, V> {
-            lists.iter().flat_map(|(words, value)| words.iter().map(|w| (w.clone(), *value))).collect()
-        }
-        let (mapping, pay, stock) = (&config.mapping, &config.payments, &config.inventory);
-        Vocabulary {
-            statuses: table(&[
-                (&mapping.completed_statuses, SaleStatus::Completed),
-                (&mapping.refunded_statuses, SaleStatus::Refunded),
-            ]),
-            methods: table(&[
-                (&pay.cash, PaymentKind::Cash),
-                (&pay.card, PaymentKind::Card),
-                (&pay.credit, PaymentKind::Credit),
-            ]),
-            movements: table(&[
-                (&stock.incoming, Sign::Plus),
-                (&stock.outgoing, Sign::Minus),
-                (&stock.signed, Sign::Signed),
-            ]),
-            reservation_active: mapping.reservation_active_statuses.clone(),
-            payment_types: mapping.transaction_payment_types.clone(),
-            company_types: mapping.company_types.clone(),
-        }
-    }
-}
-
-/// A POS table is not what the mapping says it is.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum PlanError {
-    #[error("table {schema}.{table} has no column {column}, which the mapping names for {kind}.{logical}")]
-    Missing { schema: String, table: String, column: String, kind: TableKind, logical: &'static str },
-    #[error("column {schema}.{table}.{column} is {found}; {kind}.{logical} needs {expected}")]
-    WrongType {
-        schema: String,
-        table: String,
-        column: String,
-        found: Box<str>,
-        kind: TableKind,
-        logical: &'static str,
-        expected: &'static str,
-    },
-}
+/// No key may be longer: an index has to hold it.
+pub const MAX_KEY_BYTES: usize = 1000;
 
 /// A row that cannot be used. Names the row, never its values.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{table}{} column {column}: {reason}", id.map_or(String::new(), |id| format!(" row {id}")))]
+#[error("{table}{} column {column}: {reason}", id.as_ref().map_or(String::new(), |id| format!(" row {id}")))]
 pub struct RowError {
     pub table: String,
-    pub id: Option<i64>,
+    pub id: Option<String>,
     pub column: String,
     pub reason: Refusal,
 }
@@ -99,6 +43,8 @@ pub enum Refusal {
     TooLarge,
     #[error("the key is null")]
     NoKey,
+    #[error("a key of more than {MAX_KEY_BYTES} bytes")]
+    LongKey,
 }
 
 /// The way from one relation's tuples to changes.
@@ -106,53 +52,91 @@ pub enum Refusal {
 pub struct Plan {
     pub tenant: TenantId,
     pub kind: TableKind,
-    zone: Tz,
+    pub(super) zone: Tz,
     words: Arc<Vocabulary>,
     /// schema.table, for messages.
-    table: String,
-    /// By logical column: where it is in the tuple, and its type oid.
-    columns: Vec<(usize, u32)>,
+    pub(super) table: String,
+    /// By logical column.
+    pub(super) slots: Vec<Slot>,
+    /// (place in the tuple, logical column), in the order of the tuple.
+    wanted: Vec<(usize, usize)>,
+    /// Logical columns with keys that are kept as text, and whose keys they are.
+    text_keys: Vec<(usize, TableKind)>,
+    /// What a row must fulfil to be there.
+    pub(super) conditions: Vec<Condition>,
+    moved: Option<Movement>,
+    /// Digits of a computed line total.
+    line_total: Option<u32>,
 }
 
 impl Plan {
+    /// `forms`: how the columns of this store were read when it was copied.
+    ///
     /// # Errors
     /// A mapped column that is missing or of a type that cannot be read as what it stands for.
     pub fn new(
-        tenant: TenantId,
-        zone: Tz,
+        (tenant, zone): (TenantId, Tz),
         kind: TableKind,
         mapping: &TableMapping,
         relation: &Relation,
         words: Arc<Vocabulary>,
+        forms: &Forms,
     ) -> Result<Plan, PlanError> {
-        let mut columns = Vec::with_capacity(kind.columns().len());
-        for column in kind.columns() {
-            let name = mapping.column(column.name);
-            let found = relation.columns.iter().enumerate().find(|(_, c)| c.name == name);
-            let Some((at, physical)) = found else {
-                return Err(PlanError::Missing {
-                    schema: relation.namespace.clone(),
-                    table: relation.name.clone(),
-                    column: name.to_string(),
-                    kind,
-                    logical: column.name,
-                });
+        let find = Find { kind, relation };
+        let mut plan = Plan {
+            tenant,
+            kind,
+            zone,
+            words,
+            table: format!("{}.{}", relation.namespace, relation.name),
+            slots: Vec::with_capacity(kind.columns().len()),
+            wanted: Vec::new(),
+            text_keys: Vec::new(),
+            conditions: Vec::new(),
+            moved: None,
+            line_total: None,
+        };
+        for (index, column) in kind.columns().iter().enumerate() {
+            let slot = match mapping.reading(column.name) {
+                Reading::Column(physical) => {
+                    let (at, found) = find.column(&physical.name, column.name)?;
+                    let form = find.form(column, found)?;
+                    if form.as_ref() != forms.get(&(kind, column.name)) {
+                        return Err(find.retyped(found));
+                    }
+                    if let (ColumnType::Key(of), Some(Form::Text)) = (column.ty, form) {
+                        plan.text_keys.push((index, of));
+                    }
+                    plan.wanted.push((at, index));
+                    let zone = match physical.zone {
+                        Some(Zone::Named(zone)) => zone,
+                        Some(Zone::Store) | None => zone,
+                    };
+                    Slot {
+                        oid: found.type_oid,
+                        scale: physical.scale,
+                        round: physical.round,
+                        zone,
+                        form,
+                        constant: None,
+                    }
+                }
+                Reading::Constant(value) => Slot::constant(column.ty, value.as_deref()),
+                Reading::Computed { round } => {
+                    // The total of a sale is added up when the sale is whole.
+                    plan.line_total = (kind == TableKind::SaleItem).then_some(*round);
+                    Slot::constant(column.ty, None)
+                }
+                Reading::Moved(moved) => {
+                    plan.moved = Some(find.movement(moved, &plan.words)?);
+                    Slot::constant(column.ty, None)
+                }
             };
-            if let Some(expected) = mistyped(column.ty, physical.type_oid) {
-                return Err(PlanError::WrongType {
-                    schema: relation.namespace.clone(),
-                    table: relation.name.clone(),
-                    column: name.to_string(),
-                    found: type_name(physical.type_oid).into(),
-                    kind,
-                    logical: column.name,
-                    expected,
-                });
-            }
-            columns.push((at, physical.type_oid));
+            plan.slots.push(slot);
         }
-        let table = format!("{}.{}", relation.namespace, relation.name);
-        Ok(Plan { tenant, kind, zone, words, table, columns })
+        plan.wanted.sort_unstable();
+        plan.conditions = find.conditions(&mapping.rows)?;
+        Ok(plan)
     }
 
     /// The table, as schema.table.
@@ -160,23 +144,54 @@ impl Plan {
         &self.table
     }
 
+    /// The change that a new row is; `None`: the row is not there for us. Keys that the POS keeps as text are added to
+    /// `keys`.
+    ///
     /// # Errors
     /// A value that cannot be used (NaN, infinite, too large): the store has to be set aside.
-    pub fn insert(&self, new: &Tuple<'_>) -> Result<Change, RowError> {
-        self.change(Op::Insert, new)
+    pub fn insert(&self, new: &Tuple<'_>, keys: &mut Vec<TextKey>) -> Result<Option<Change>, RowError> {
+        if self.is_there(new)? { self.put(Op::Insert, new, keys).map(Some) } else { Ok(None) }
     }
 
     /// # Errors
     /// As [`Plan::insert`].
-    pub fn update(&self, old: Option<&OldRow<'_>>, new: &Tuple<'_>) -> Result<Change, RowError> {
-        let old_id = old.map(|old| self.row(&old.tuple()).key(0)).transpose()?;
-        self.change(Op::Update(old_id), new)
+    pub fn update(
+        &self,
+        old: Option<&OldRow<'_>>,
+        new: &Tuple<'_>,
+        keys: &mut Vec<TextKey>,
+    ) -> Result<Change, RowError> {
+        let old = old.map(|old| self.row(&old.tuple()));
+        if !self.is_there(new)? {
+            // A row that leaves us under a new key was known by the one before.
+            return self.gone(&old.unwrap_or_else(|| self.row(new)), keys);
+        }
+        let Some(old) = old else { return self.put(Op::Update(None), new, keys) };
+        let old_id = old.key(0)?;
+        if !self.has_text_key() {
+            return self.put(Op::Update(Some(old_id)), new, keys);
+        }
+        let change = self.put(Op::Update(None), new, keys)?;
+        self.text_key(&old, 0, Place::Old, self.kind, keys)?;
+        Ok(change)
     }
 
     /// # Errors
     /// A deletion that does not name the mapped key.
-    pub fn delete(&self, old: &OldRow<'_>) -> Result<Change, RowError> {
-        let id = self.row(&old.tuple()).key(0)?;
+    pub fn delete(&self, old: &OldRow<'_>, keys: &mut Vec<TextKey>) -> Result<Change, RowError> {
+        self.gone(&self.row(&old.tuple()), keys)
+    }
+
+    /// The row's own key is text.
+    fn has_text_key(&self) -> bool {
+        self.text_keys.first().is_some_and(|(column, _)| *column == 0)
+    }
+
+    fn gone(&self, row: &Fields<'_>, keys: &mut Vec<TextKey>) -> Result<Change, RowError> {
+        let id = row.key(0)?;
+        if self.has_text_key() {
+            self.text_key(row, 0, Place::Column(0), self.kind, keys)?;
+        }
         Ok(match self.kind {
             TableKind::Sale => Change::Sale(RowOp::Delete(id)),
             TableKind::SaleItem => Change::Item(RowOp::Delete(id)),
@@ -185,6 +200,7 @@ impl Plan {
             TableKind::CustomerTransaction => Change::Transaction(RowOp::Delete(id)),
             TableKind::Session => Change::Session(RowOp::Delete(id)),
             TableKind::Product => Change::Product(RowOp::Delete(id)),
+            TableKind::ProductName => Change::ProductName(RowOp::Delete(id)),
             TableKind::Pricing => Change::Pricing(RowOp::Delete(id)),
             TableKind::StockLimits => Change::StockLimits(RowOp::Delete(id)),
             TableKind::StockMovement => Change::Movement(RowOp::Delete(id)),
@@ -193,49 +209,80 @@ impl Plan {
         })
     }
 
-    fn row<'a>(&'a self, tuple: &Tuple<'a>) -> Fields<'a> {
+    fn text_key(
+        &self,
+        row: &Fields<'_>,
+        column: usize,
+        place: Place,
+        kind: TableKind,
+        keys: &mut Vec<TextKey>,
+    ) -> Result<(), RowError> {
+        if let Some(text) = row.text_key(column)? {
+            if text.len() > MAX_KEY_BYTES {
+                return Err(row.refuse(column, Refusal::LongKey));
+            }
+            keys.push(TextKey { place, kind, text: text.into() });
+        }
+        Ok(())
+    }
+
+    pub(super) fn row<'a>(&'a self, tuple: &Tuple<'a>) -> Fields<'a> {
         let mut values = [Value::Null; MAX_COLUMNS];
+        for (value, slot) in values.iter_mut().zip(&self.slots) {
+            if let Some(constant) = &slot.constant {
+                *value = Value::Text(constant.as_bytes());
+            }
+        }
+        let mut wanted = self.wanted.iter().peekable();
         for (at, value) in tuple.iter().enumerate() {
-            for (slot, (index, _)) in values.iter_mut().zip(&self.columns) {
-                if *index == at {
-                    *slot = value;
+            while let Some((_, column)) = wanted.next_if(|(index, _)| *index == at) {
+                if let Some(place) = values.get_mut(*column) {
+                    *place = value;
                 }
+            }
+            if wanted.peek().is_none() {
+                break;
             }
         }
         Fields { plan: self, values }
     }
 
     /// The columns are read by their place in [`TableKind::columns`].
-    fn change(&self, op: Op, tuple: &Tuple<'_>) -> Result<Change, RowError> {
+    fn put(&self, op: Op, tuple: &Tuple<'_>, keys: &mut Vec<TextKey>) -> Result<Change, RowError> {
         let row = self.row(tuple);
         let id = row.key(0)?;
+        for (column, kind) in &self.text_keys {
+            self.text_key(&row, *column, Place::Column(*column), *kind, keys)?;
+        }
         let words = &*self.words;
         Ok(match self.kind {
             TableKind::Sale => {
-                let completed_at = row.instant(3)?;
+                let completed = row.moment(3)?;
                 Change::Sale(op.of(
                     id,
                     SaleRow {
                         status: row.word(1, &words.statuses, SaleStatus::Other)?,
                         customer: row.optional_key(2)?,
-                        completed_at,
-                        day: self.day(completed_at),
+                        completed_at: completed.map(|(at, _)| at),
+                        day: match completed {
+                            Some((_, day)) => Some(row.moment(7)?.map_or(day, |(_, day)| day)),
+                            None => None,
+                        },
                         total: row.amount(4)?,
                         discount: row.amount(5)?,
                         tax: row.amount(6)?,
                     },
                 ))
             }
-            TableKind::SaleItem => Change::Item(op.of(
-                id,
-                ItemRow {
-                    sale: row.optional_key(1)?.unwrap_or(0),
-                    product: row.optional_key(2)?.unwrap_or(0),
-                    quantity: row.amount(3)?,
-                    price: row.amount(4)?,
-                    total: row.amount(5)?,
-                },
-            )),
+            TableKind::SaleItem => {
+                let (quantity, price) = (row.amount(3)?, row.amount(4)?);
+                let total = match self.line_total {
+                    Some(round) => row.product(quantity, price, round)?,
+                    None => row.amount(5)?,
+                };
+                let (sale, product) = (row.optional_key(1)?.unwrap_or(0), row.optional_key(2)?.unwrap_or(0));
+                Change::Item(op.of(id, ItemRow { sale, product, quantity, price, total }))
+            }
             TableKind::Payment => Change::Payment(op.of(
                 id,
                 PaymentRow {
@@ -252,8 +299,8 @@ impl Plan {
                         first_name: row.owned(1)?,
                         last_name: row.owned(2)?,
                         middle_name: row.owned(3)?,
-                        is_company: customer_type.map(|t| words.company_types.iter().any(|w| w == t)),
-                        customer_type: customer_type.map(str::to_string),
+                        is_company: customer_type.as_ref().map(|t| words.company_types.iter().any(|w| w == t)),
+                        customer_type: customer_type.map(Cow::into_owned),
                         company_name: row.owned(5)?,
                         phone: row.owned(6)?,
                         is_active: row.flag(7)?,
@@ -261,21 +308,22 @@ impl Plan {
                 ))
             }
             TableKind::CustomerTransaction => {
-                let created_at = row.instant(4)?.unwrap_or_default();
+                let (created_at, day) = row.moment(4)?.unwrap_or_else(|| row.epoch());
                 Change::Transaction(op.of(
                     id,
                     TransactionRow {
                         customer: row.optional_key(1)?.unwrap_or(0),
-                        is_payment: row.text(2)?.map(|t| words.payment_types.iter().any(|w| w == t)),
+                        is_payment: row.one_of(2, &words.payment_types)?,
                         amount: row.amount(3)?,
                         created_at,
-                        day: self.day(Some(created_at)).unwrap_or_default(),
+                        day,
                     },
                 ))
             }
-            TableKind::Session => Change::Session(
-                op.of(id, Session { opened_day: self.day(row.instant(1)?), closed_day: self.day(row.instant(2)?) }),
-            ),
+            TableKind::Session => {
+                let day = |column| Ok(row.moment(column)?.map(|(_, day)| day));
+                Change::Session(op.of(id, Session { opened_day: day(1)?, closed_day: day(2)? }))
+            }
             TableKind::Product => Change::Product(op.of(
                 id,
                 Box::new(Product {
@@ -283,8 +331,12 @@ impl Plan {
                     sku: row.owned(2)?,
                     barcode: row.owned(3)?,
                     is_active: row.flag(4)?,
+                    name_id: row.optional_key(5)?,
                 }),
             )),
+            TableKind::ProductName => {
+                Change::ProductName(op.of(id, ProductName { product: row.optional_key(1)?, name: row.owned(2)? }))
+            }
             TableKind::Pricing => Change::Pricing(op.of(
                 id,
                 Pricing {
@@ -306,23 +358,21 @@ impl Plan {
                 id,
                 MovementRow {
                     product: row.optional_key(1)?.unwrap_or(0),
-                    sign: row.word(2, &words.movements, Sign::Unknown)?,
+                    sign: match &self.moved {
+                        Some(movement) => Some(self.direction(movement, tuple)?),
+                        None => row.word(2, &words.movements, Sign::Unknown)?,
+                    },
                     quantity: row.amount(3)?,
                 },
             )),
             TableKind::Batch => Change::Batch(op.of(id, BatchRow { share: row.share(1, 2)?, active: row.flag(3)? })),
-            TableKind::Reservation => Change::Reservation(op.of(
-                id,
-                ReservationRow {
-                    share: row.share(1, 2)?,
-                    active: row.text(3)?.map(|t| words.reservation_active.iter().any(|w| w == t)),
-                },
-            )),
+            TableKind::Reservation => {
+                Change::Reservation(op.of(
+                    id,
+                    ReservationRow { share: row.share(1, 2)?, active: row.one_of(3, &words.reservation_active)? },
+                ))
+            }
         })
-    }
-
-    fn day(&self, at: Option<Instant>) -> Option<BusinessDay> {
-        at.map(|at| at.with_timezone(&self.zone).date_naive())
     }
 }
 
@@ -339,119 +389,5 @@ impl Op {
             Op::Insert => RowOp::Insert(id, row),
             Op::Update(old_id) => RowOp::Update { old_id: old_id.filter(|old| *old != id), id, row },
         }
-    }
-}
-
-/// A type as SQL calls it, as far as an oid alone can tell.
-fn type_name(oid: u32) -> String {
-    let Some(known) = Type::from_oid(oid) else { return "of a type made by users".to_string() };
-    match known {
-        Type::INT2 => "smallint",
-        Type::INT4 => "integer",
-        Type::INT8 => "bigint",
-        Type::FLOAT4 => "real",
-        Type::FLOAT8 => "double precision",
-        Type::BOOL => "boolean",
-        Type::VARCHAR => "character varying",
-        Type::BPCHAR => "character",
-        Type::TIMESTAMP => "timestamp without time zone",
-        Type::TIMESTAMPTZ => "timestamp with time zone",
-        ref other => other.name(),
-    }
-    .to_string()
-}
-
-/// What a column type accepts, where `oid` is not of it. Oids that users made (enums, domains over text) pass as text.
-fn mistyped(ty: ColumnType, oid: u32) -> Option<&'static str> {
-    let known = Type::from_oid(oid);
-    let one_of = |types: &[Type]| known.as_ref().is_some_and(|t| types.contains(t));
-    let (fits, expected) = match ty {
-        ColumnType::Key => (one_of(&[Type::INT2, Type::INT4, Type::INT8]), "smallint, integer or bigint"),
-        ColumnType::Amount => {
-            (one_of(&[Type::NUMERIC, Type::INT2, Type::INT4, Type::INT8]), "numeric, smallint, integer or bigint")
-        }
-        ColumnType::Timestamp => (one_of(&[Type::TIMESTAMPTZ]), "timestamp with time zone"),
-        ColumnType::Bool => (one_of(&[Type::BOOL]), "boolean"),
-        ColumnType::Text => (
-            known.is_none() || one_of(&[Type::TEXT, Type::VARCHAR, Type::BPCHAR, Type::NAME, Type::CHAR]),
-            "text, varchar, char or an enum",
-        ),
-    };
-    (!fits).then_some(expected)
-}
-
-/// The mapped values of one tuple, by logical column.
-struct Fields<'a> {
-    plan: &'a Plan,
-    values: [Value<'a>; MAX_COLUMNS],
-}
-
-impl<'a> Fields<'a> {
-    fn value(&self, column: usize) -> (Value<'a>, u32) {
-        let value = self.values.get(column).copied().unwrap_or(Value::Null);
-        (value, self.plan.columns.get(column).map_or(0, |(_, oid)| *oid))
-    }
-
-    fn refuse(&self, column: usize, reason: impl Into<Refusal>) -> RowError {
-        let id = if column == 0 { None } else { self.key(0).ok() };
-        let column = self.plan.kind.columns().get(column).map_or("", |c| c.name);
-        RowError { table: self.plan.table.clone(), id, column: column.to_string(), reason: reason.into() }
-    }
-
-    fn key(&self, column: usize) -> Result<i64, RowError> {
-        self.optional_key(column)?.ok_or_else(|| self.refuse(column, Refusal::NoKey))
-    }
-
-    fn optional_key(&self, column: usize) -> Result<Option<i64>, RowError> {
-        let (value, oid) = self.value(column);
-        value.as_i64(oid).map_err(|e| self.refuse(column, e))
-    }
-
-    /// NULL is 0.
-    fn amount(&self, column: usize) -> Result<Decimal, RowError> {
-        Ok(self.optional_amount(column)?.unwrap_or_default())
-    }
-
-    fn optional_amount(&self, column: usize) -> Result<Option<Decimal>, RowError> {
-        let (value, oid) = self.value(column);
-        match value.as_decimal(oid).map_err(|e| self.refuse(column, e))? {
-            Some(amount) if amount.abs() >= LARGEST => Err(self.refuse(column, Refusal::TooLarge)),
-            amount => Ok(amount),
-        }
-    }
-
-    fn instant(&self, column: usize) -> Result<Option<Instant>, RowError> {
-        let (value, oid) = self.value(column);
-        match value.as_instant(oid).map_err(|e| self.refuse(column, e))? {
-            // Its local day in some zone may be one that cannot be held any more.
-            Some(at) if at.year() >= LAST_YEAR => Err(self.refuse(column, ValueError::OutOfRange)),
-            at => Ok(at),
-        }
-    }
-
-    /// NULL is false.
-    fn flag(&self, column: usize) -> Result<bool, RowError> {
-        let (value, oid) = self.value(column);
-        Ok(value.as_bool(oid).map_err(|e| self.refuse(column, e))?.unwrap_or(false))
-    }
-
-    /// `None` where the stream left the value out as unchanged; NULL is "".
-    fn text(&self, column: usize) -> Result<Option<&'a str>, RowError> {
-        match self.value(column) {
-            (Value::Unchanged, _) => Ok(None),
-            (value, oid) => Ok(Some(value.as_str(oid).map_err(|e| self.refuse(column, e))?.unwrap_or(""))),
-        }
-    }
-
-    fn owned(&self, column: usize) -> Result<Option<String>, RowError> {
-        Ok(self.text(column)?.map(str::to_string))
-    }
-
-    fn word<V: Copy>(&self, column: usize, words: &HashMap<String, V>, other: V) -> Result<Option<V>, RowError> {
-        Ok(self.text(column)?.map(|word| words.get(word).copied().unwrap_or(other)))
-    }
-
-    fn share(&self, product: usize, quantity: usize) -> Result<StockShare, RowError> {
-        Ok(StockShare { product: self.optional_key(product)?.unwrap_or(0), quantity: self.amount(quantity)? })
     }
 }

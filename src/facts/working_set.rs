@@ -3,7 +3,9 @@
 use std::collections::{HashMap, HashSet};
 
 use super::change::{Change, RowOp};
-use super::entity::{CreditPayment, Customer, MovementBlock, Pricing, Product, Sale, Session, StockLimits, StockShare};
+use super::entity::{
+    CreditPayment, Customer, MovementBlock, Pricing, Product, ProductName, Sale, Session, StockLimits, StockShare,
+};
 use crate::domain::{Money, TenantId};
 
 /// A tenant's row by its id.
@@ -45,6 +47,11 @@ pub struct WorkingSet {
     /// Attributes only, last one wins; `None`: deleted.
     pub products: HashMap<Key, Option<Product>>,
     pub customers: HashMap<Key, Option<Customer>>,
+    pub product_names: Entries<ProductName>,
+    /// Products that refer to one of these names.
+    pub named_products: HashSet<Key>,
+    /// The POS has no totals of sales: they are the sums of their items.
+    pub totals_from_items: bool,
     /// Which sale holds an item or a payment now.
     pub sale_of_item: HashMap<Key, i64>,
     pub sale_of_payment: HashMap<Key, i64>,
@@ -78,6 +85,15 @@ impl WorkingSet {
             ids.push(id);
         }
         load(&mut self.pricing, (tenant, id), pricing);
+    }
+
+    /// Products whose name may have changed with the names' table.
+    pub fn renamed(&self) -> impl Iterator<Item = Key> {
+        let changed = self.product_names.iter().filter(|(_, entry)| entry.changed());
+        let named = changed.flat_map(|((tenant, _), entry)| {
+            entry.before.iter().chain(&entry.after).filter_map(|name| Some((*tenant, name.product?)))
+        });
+        named.chain(self.named_products.iter().copied())
     }
 
     /// The product's current cost price, 0 where it has none.
@@ -117,6 +133,7 @@ pub struct Needs {
     pub sessions: HashSet<Key>,
     pub pricing: HashSet<Key>,
     pub stock_limits: HashSet<Key>,
+    pub product_names: HashSet<Key>,
     /// Products whose pricing rows are needed.
     pub priced_products: HashSet<Key>,
     fresh_sales: HashSet<Key>,
@@ -166,6 +183,9 @@ impl Needs {
             Change::Transaction(op) => self.other(3, |needs| &mut needs.credit_payments, op, key),
             Change::Session(op) => self.other(4, |needs| &mut needs.sessions, op, key),
             Change::StockLimits(op) => self.other(5, |needs| &mut needs.stock_limits, op, key),
+            Change::ProductName(op) => each_id(op, |id| {
+                self.product_names.insert(key(id));
+            }),
             Change::Product(_) | Change::Customer(_) => {}
         }
     }

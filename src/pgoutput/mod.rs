@@ -8,6 +8,7 @@
 //! so can be iterated without errors. Nothing here panics, whatever the bytes, and nothing knows of sockets or clocks.
 
 mod error;
+mod float;
 mod numeric;
 mod reader;
 mod relation;

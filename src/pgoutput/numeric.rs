@@ -110,7 +110,7 @@ pub(super) fn from_text(text: &str) -> Result<Decimal, ValueError> {
     decimal(negative, mantissa, u32::try_from(fraction_kept.len()).map_err(|_| ValueError::TooPrecise)?)
 }
 
-fn decimal(negative: bool, mantissa: u128, scale: u32) -> Result<Decimal, ValueError> {
+pub(super) fn decimal(negative: bool, mantissa: u128, scale: u32) -> Result<Decimal, ValueError> {
     if mantissa > MAX_MANTISSA {
         return Err(ValueError::TooPrecise);
     }

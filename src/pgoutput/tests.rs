@@ -352,7 +352,43 @@ fn integers_of_any_width() {
         assert!(Value::Text(b"1.0").as_i64(oid).is_err());
     }
     assert!(matches!(Value::Text(b"1").as_i64(1700), Err(ValueError::WrongType { type_oid: 1700, .. })));
-    assert!(matches!(Value::Text(b"1").as_decimal(701), Err(ValueError::WrongType { type_oid: 701, .. })));
+    assert!(matches!(Value::Text(b"1").as_decimal(25), Err(ValueError::WrongType { type_oid: 25, .. })));
+}
+
+#[test]
+fn floating_point_numbers_as_they_are_printed() {
+    for (value, text) in [(0.1 + 0.2, "0.30000000000000004"), (-2.5, "-2.5"), (1e-5, "0.00001")] {
+        let number: Decimal = text.parse().unwrap();
+        assert_eq!(Value::Binary(&f64::to_be_bytes(value)).as_decimal(701), Ok(Some(number)));
+    }
+    assert_eq!(Value::Text(b"1e-05").as_decimal(701), Ok(Some(Decimal::new(1, 5))));
+    assert_eq!(Value::Binary(&0.1_f32.to_be_bytes()).as_decimal(700), Ok(Some(Decimal::new(1, 1))));
+    assert_eq!(Value::Binary(&f64::NAN.to_be_bytes()).as_decimal(701), Err(ValueError::NotANumber));
+    assert!(Value::Binary(&[0; 4]).as_decimal(701).is_err());
+}
+
+#[test]
+fn words_of_any_type() {
+    let text = |value: Value<'_>, oid| value.as_text(oid).unwrap().map(|text| text.into_owned());
+    assert_eq!(text(Value::Binary(&7_i32.to_be_bytes()), 23).as_deref(), Some("7"));
+    assert_eq!(text(Value::Binary(&[1]), 16).as_deref(), Some("true"));
+    assert_eq!(text(Value::Text(b"f"), 16).as_deref(), Some("false"));
+    assert_eq!(text(Value::Binary(b"done  "), 1042).as_deref(), Some("done"));
+    let uuid: Vec<u8> = (0..16).map(|n| n * 17).collect();
+    assert_eq!(text(Value::Binary(&uuid), 2950).as_deref(), Some("00112233-4455-6677-8899-aabbccddeeff"));
+    assert_eq!(text(Value::Null, 2950), None);
+    assert!(Value::Binary(&[0; 15]).as_text(2950).is_err() && Value::Binary(&[0; 8]).as_text(1700).is_err());
+    assert_eq!(Value::Unchanged.as_text(25), Err(ValueError::Unchanged));
+}
+
+#[test]
+fn local_times() {
+    let local = chrono::NaiveDate::from_ymd_opt(2024, 2, 29).unwrap().and_hms_micro_opt(22, 30, 0, 5).unwrap();
+    let micros = (local.and_utc().timestamp_micros() - 946_684_800_000_000).to_be_bytes();
+    assert_eq!(Value::Binary(&micros).as_local(1114), Ok(Some(local)));
+    assert_eq!(Value::Text(b"2024-02-29 22:30:00.000005").as_local(1114), Ok(Some(local)));
+    assert_eq!(Value::Binary(&i64::MAX.to_be_bytes()).as_local(1114), Err(ValueError::Infinite));
+    assert!(matches!(Value::Binary(&micros).as_local(1184), Err(ValueError::WrongType { .. })));
 }
 
 #[test]

@@ -3,13 +3,15 @@
 //! The caller gives the column's type oid, for a domain that of its base type. The session pins `DateStyle` to ISO, so
 //! the text forms are those of PostgreSQL's defaults.
 
+use std::borrow::Cow;
+
 use chrono::{DateTime, NaiveDate, NaiveDateTime, TimeDelta};
 use postgres_protocol::types as wire;
 use postgres_types::Type;
 use rust_decimal::Decimal;
 
-use super::numeric;
 use super::tuple::Value;
+use super::{float, numeric};
 use crate::domain::Instant;
 
 /// 2000-01-01 00:00 UTC, PostgreSQL's epoch, in seconds of Unix time.
@@ -67,18 +69,29 @@ impl<'a> Value<'a> {
         .map(Some)
     }
 
-    /// A numeric or an integer, exactly. The scale is the value's own, not the column's.
+    /// A numeric or an integer, exactly, or a floating-point number as it is printed. The scale is the value's own, not the
+    /// column's.
     ///
     /// # Errors
     /// NaN and the infinities; more than 96 bits of digits or 28 places; another type; bytes that are none of these.
     pub fn as_decimal(self, type_oid: u32) -> Result<Option<Decimal>, ValueError> {
+        let bad = |_| ValueError::Malformed("floating-point number");
         match (type_oid == Type::NUMERIC.oid(), self.form()?) {
             (_, None) => Ok(None),
             (true, Some(Form::Binary(raw))) => numeric::from_binary(raw).map(Some),
             (true, Some(Form::Text(raw))) => numeric::from_text(utf8(raw)?).map(Some),
-            (false, Some(_)) => match self.as_i64(type_oid) {
-                Err(ValueError::WrongType { .. }) => Err(ValueError::WrongType { type_oid, wanted: "an exact number" }),
-                integer => Ok(integer?.map(Decimal::from)),
+            (false, Some(form)) => match (Type::from_oid(type_oid), form) {
+                (Some(Type::FLOAT8), Form::Binary(raw)) => {
+                    float::from_f64(wire::float8_from_sql(raw).map_err(bad)?).map(Some)
+                }
+                (Some(Type::FLOAT4), Form::Binary(raw)) => {
+                    float::from_f32(wire::float4_from_sql(raw).map_err(bad)?).map(Some)
+                }
+                (Some(Type::FLOAT8 | Type::FLOAT4), Form::Text(raw)) => float::from_text(utf8(raw)?).map(Some),
+                _ => match self.as_i64(type_oid) {
+                    Err(ValueError::WrongType { .. }) => Err(ValueError::WrongType { type_oid, wanted: "a number" }),
+                    integer => Ok(integer?.map(Decimal::from)),
+                },
             },
         }
     }
@@ -99,6 +112,30 @@ impl<'a> Value<'a> {
                 Err(_) => Err(ValueError::Malformed("timestamptz")),
             },
             Form::Text(raw) => instant_from_text(utf8(raw)?),
+        }
+        .map(Some)
+    }
+
+    /// A timestamp without time zone.
+    ///
+    /// # Errors
+    /// As [`Value::as_instant`].
+    pub fn as_local(self, type_oid: u32) -> Result<Option<NaiveDateTime>, ValueError> {
+        let Some(form) = self.form()? else { return Ok(None) };
+        if type_oid != Type::TIMESTAMP.oid() {
+            return Err(ValueError::WrongType { type_oid, wanted: "a timestamp without time zone" });
+        }
+        match form {
+            Form::Binary(raw) => match wire::timestamp_from_sql(raw) {
+                Ok(i64::MAX | i64::MIN) => Err(ValueError::Infinite),
+                Ok(micros) => instant_from_micros(micros).map(|at| at.naive_utc()).ok_or(ValueError::OutOfRange),
+                Err(_) => Err(ValueError::Malformed("timestamp")),
+            },
+            Form::Text(raw) => match utf8(raw)? {
+                "infinity" | "-infinity" => Err(ValueError::Infinite),
+                text => NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f")
+                    .map_err(|_| ValueError::Malformed("timestamp")),
+            },
         }
         .map(Some)
     }
@@ -155,9 +192,34 @@ impl<'a> Value<'a> {
     pub fn as_str(self, type_oid: u32) -> Result<Option<&'a str>, ValueError> {
         let Some(Form::Binary(raw) | Form::Text(raw)) = self.form()? else { return Ok(None) };
         match Type::from_oid(type_oid) {
-            Some(Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME) => utf8(raw).map(Some),
+            Some(Type::TEXT | Type::VARCHAR | Type::NAME) => utf8(raw).map(Some),
+            // Padded on its way only.
+            Some(Type::BPCHAR) => Ok(Some(utf8(raw)?.trim_end_matches(' '))),
             None if type_oid >= FIRST_USER_OID => utf8(raw).map(Some),
             _ => Err(ValueError::WrongType { type_oid, wanted: "text" }),
+        }
+    }
+
+    /// What a cast to text gives: of text itself, of integers, booleans and UUIDs.
+    ///
+    /// # Errors
+    /// As [`Value::as_str`].
+    pub fn as_text(self, type_oid: u32) -> Result<Option<Cow<'a, str>>, ValueError> {
+        let text = self.as_str(type_oid);
+        if !matches!(text, Err(ValueError::WrongType { .. })) {
+            return Ok(text?.map(Cow::Borrowed));
+        }
+        match (Type::from_oid(type_oid), self.form()?) {
+            (_, None) => Ok(None),
+            (Some(Type::BOOL), _) => {
+                Ok(self.as_bool(type_oid)?.map(|value| if value { "true" } else { "false" }.into()))
+            }
+            (Some(Type::UUID), Some(Form::Text(raw))) => Ok(Some(utf8(raw)?.into())),
+            (Some(Type::UUID), Some(Form::Binary(raw))) => uuid(raw).map(|text| Some(text.into())),
+            _ => match self.as_i64(type_oid) {
+                Err(ValueError::WrongType { .. }) => Err(ValueError::WrongType { type_oid, wanted: "text" }),
+                number => Ok(number?.map(|number| number.to_string().into())),
+            },
         }
     }
 
@@ -179,6 +241,21 @@ enum Form<'a> {
 
 fn utf8(raw: &[u8]) -> Result<&str, ValueError> {
     std::str::from_utf8(raw).map_err(|_| ValueError::NotUtf8)
+}
+
+/// In lower case, with hyphens, as the server prints it.
+fn uuid(raw: &[u8]) -> Result<String, ValueError> {
+    let raw = <[u8; 16]>::try_from(raw).map_err(|_| ValueError::Malformed("uuid"))?;
+    let mut text = String::with_capacity(36);
+    for (at, byte) in raw.into_iter().enumerate() {
+        if matches!(at, 4 | 6 | 8 | 10) {
+            text.push('-');
+        }
+        for digit in [byte >> 4, byte & 15] {
+            text.extend(char::from_digit(u32::from(digit), 16));
+        }
+    }
+    Ok(text)
 }
 
 /// `2026-01-02 03:04:05.678+05`, where the offset may have minutes and seconds (`+04:36:20`).

@@ -231,7 +231,7 @@ fn store(
     role: &str,
     schema: String,
     display_name: String,
-    mut found: BTreeMap<String, (Relation, StoreTable)>,
+    found: BTreeMap<String, (Relation, StoreTable)>,
 ) -> StoreTables {
     let mapping = &config.mapping;
     let has = |kind: TableKind| mapping.tables.get(&kind).is_some_and(|t| found.contains_key(&t.table));
@@ -265,16 +265,22 @@ fn store(
     let mut unreadable = Vec::new();
     for kind in TableKind::ALL {
         let Some(mapped) = mapping.tables.get(&kind).filter(|_| kind != unused) else { continue };
-        match found.remove(&mapped.table) {
+        // One table may play several parts.
+        match found.get(&mapped.table) {
             Some((relation, table)) => {
                 let (problems, readable) =
-                    super::mapped::problems(role, &store.schema, kind, mapped, &relation, &table);
-                store.problems.extend(problems);
-                if !readable {
-                    unreadable.push(qualified(&store.schema, &table.name));
+                    super::mapped::problems(role, &store.schema, kind, mapped, relation, table);
+                for problem in problems {
+                    if !store.problems.contains(&problem) {
+                        store.problems.push(problem);
+                    }
+                }
+                let name = qualified(&store.schema, &table.name);
+                if !readable && !unreadable.contains(&name) {
+                    unreadable.push(name);
                 }
                 if relation.is_table() {
-                    store.tables.insert(kind, table);
+                    store.tables.insert(kind, table.clone());
                 }
             }
             None if must_have(kind) => store.problems.push(Problem::new(
@@ -287,6 +293,7 @@ fn store(
             None => store.missing_optional.push(kind),
         }
     }
+    store.problems.extend(super::mapped::mixed_keys(config, &store));
     if !unreadable.is_empty() {
         store.unreadable = true;
         store.problems.push(Problem::new(

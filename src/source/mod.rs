@@ -23,6 +23,7 @@ mod tls;
 
 pub use courtesy::{CourtesyError, giving_way};
 pub use error::{SourceError, SourceErrorKind};
+pub use mapped::forms;
 pub use session::{Fork, Identity, timeline_history};
 pub use snapshot::ExportedSnapshot;
 pub use stream::{Stream, StreamEvent};

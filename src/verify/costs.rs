@@ -2,7 +2,6 @@
 
 use futures_util::{SinkExt, TryStreamExt, pin_mut};
 use tokio_postgres::Transaction;
-use tokio_postgres::error::SqlState;
 
 use super::sql::identifier;
 use super::{TenantScope, VerifyError};
@@ -17,12 +16,7 @@ pub(super) async fn bring_to_source(
 ) -> Result<(), VerifyError> {
     let create = "DROP TABLE IF EXISTS pg_temp.tillstream_cost; \
                   CREATE TEMPORARY TABLE tillstream_cost (item_id bigint PRIMARY KEY, cost numeric) ON COMMIT DROP";
-    source.batch_execute(create).await.map_err(|err| match err.code() {
-        Some(&SqlState::INSUFFICIENT_PRIVILEGE | &SqlState::READ_ONLY_SQL_TRANSACTION) => {
-            VerifyError::TemporaryTable(err)
-        }
-        _ => VerifyError::Prepare { side: "source", source: err },
-    })?;
+    source.batch_execute(create).await.map_err(VerifyError::temporary)?;
     // An item kept twice is a fault of the kept facts: it must show as a difference, not stop the comparison.
     let kept = format!(
         "COPY (SELECT k.item_id, max(k.cost) FROM {}.sale s, unnest(s.item_ids, s.item_costs) k (item_id, cost) \

@@ -6,11 +6,13 @@
 //! target transaction ─ report tables ────> found rows ────┘
 //! ```
 //! Both transactions must stand at the same WAL position: the caller's business. This module never writes to the
-//! target and never reads the views or sums of the live path; of what the daemon keeps it takes the frozen unit costs
-//! alone, which no POS table remembers.
+//! target and never reads the views or sums of the live path; of what the daemon keeps it takes alone what no POS table
+//! remembers: the frozen unit costs, and the numbers given to keys that are text.
 
 mod compare;
 mod costs;
+pub mod keys;
+mod logical;
 mod report;
 pub mod sql;
 mod table;
@@ -19,12 +21,14 @@ use std::collections::BTreeSet;
 
 use chrono_tz::Tz;
 use tokio_postgres::Transaction;
+use tokio_postgres::error::SqlState;
 
 pub use report::{Difference, ReportTable, TableCount, TenantResult};
 pub use sql::{RenderError, render};
 
 use crate::config::{Config, StockSource, TableKind};
 use crate::domain::{BusinessDay, TenantId};
+use crate::facts::Forms;
 
 /// One store as it stands at the position compared.
 #[derive(Debug, Clone)]
@@ -41,6 +45,16 @@ pub struct TenantScope {
     pub stock_source: StockSource,
     /// The tables that this store has; all others are read as empty.
     pub has: BTreeSet<TableKind>,
+    /// Which of its columns are not read just as they are.
+    pub forms: Forms,
+}
+
+/// Every key of the store that the POS keeps as text: (whose key, key). `None`: it has none.
+///
+/// # Errors
+/// A name that cannot be written in SQL.
+pub fn text_keys_sql(tenant: &TenantScope, cfg: &Config) -> Result<Option<String>, RenderError> {
+    logical::text_keys(tenant, cfg)
 }
 
 /// A comparison could not be made (which is not the same as one that found differences).
@@ -53,12 +67,26 @@ pub enum VerifyError {
     #[error("preparing the {side} transaction")]
     Prepare { side: &'static str, source: tokio_postgres::Error },
     #[error(
-        "verify needs a temporary table on the source for the unit costs that were kept; \
+        "a temporary table is needed on the source for what was kept of items and keys; \
          let its role have one: GRANT TEMPORARY ON DATABASE … TO …"
     )]
     TemporaryTable(#[source] tokio_postgres::Error),
+    #[error("copying the numbers of the keys of {tenant}")]
+    Keys { tenant: String, source: tokio_postgres::Error },
     #[error("copying the kept unit costs of {tenant}")]
     Costs { tenant: String, source: tokio_postgres::Error },
+}
+
+impl VerifyError {
+    /// Of a statement that makes a temporary table on the source.
+    fn temporary(error: tokio_postgres::Error) -> VerifyError {
+        match error.code() {
+            Some(&SqlState::INSUFFICIENT_PRIVILEGE | &SqlState::READ_ONLY_SQL_TRANSACTION) => {
+                VerifyError::TemporaryTable(error)
+            }
+            _ => VerifyError::Prepare { side: "source", source: error },
+        }
+    }
 }
 
 /// Holds every report row of one store to its POS tables and gives each difference to `sink`, in key order by table.
@@ -77,10 +105,13 @@ pub async fn compare_tenant(
 ) -> Result<TenantResult, VerifyError> {
     for (side, transaction) in [("source", source), ("target", target)] {
         // Dates are compared as text; planning such a query costs less than compiling it.
-        let settings = "SET LOCAL datestyle = 'ISO, YMD'; SET LOCAL jit = off; SET LOCAL client_min_messages = warning";
+        // Floating-point numbers are read as they are printed in full.
+        let settings = "SET LOCAL datestyle = 'ISO, YMD'; SET LOCAL extra_float_digits = 3; SET LOCAL jit = off; \
+                        SET LOCAL client_min_messages = warning";
         transaction.batch_execute(settings).await.map_err(|source| VerifyError::Prepare { side, source })?;
     }
     costs::bring_to_source(source, target, cfg, tenant).await?;
+    keys::bring_to_source(source, target.client(), cfg, tenant).await?;
     let mut result = TenantResult::default();
     for table in ReportTable::ALL {
         let count = compare::compare_table(source, target, cfg, tenant, table, sink).await?;

@@ -3,9 +3,8 @@
 //! A template names logical tables and settings in braces; what takes their place is either a generated subselect of
 //! quoted physical names or a quoted literal, so no name or value from the config or the catalog is ever read as SQL.
 
-use crate::config::{ColumnType, Config, StockSource, TableKind};
-
-use super::TenantScope;
+use super::{TenantScope, logical};
+use crate::config::{Config, StockSource, TableKind};
 
 /// A query template could not be rendered.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -14,8 +13,6 @@ pub enum RenderError {
     UnknownPlaceholder(String),
     #[error("placeholder without a closing brace in a verify query")]
     Unclosed,
-    #[error("the mapping names no column for {table}.{column}")]
-    Unmapped { table: TableKind, column: &'static str },
     #[error("a name or value contains a zero byte: {0:?}")]
     ZeroByte(String),
 }
@@ -40,7 +37,6 @@ pub fn render(template: &str, scope: &TenantScope, cfg: &Config) -> Result<Strin
 fn placeholder(name: &str, scope: &TenantScope, cfg: &Config) -> Result<String, RenderError> {
     let unknown = || RenderError::UnknownPlaceholder(name.to_string());
     match name {
-        "zone" => literal(scope.zone.name()),
         "today" => Ok(format!("DATE '{}'", scope.today)),
         "horizon" => Ok(format!("DATE '{}'", scope.horizon)),
         "window_days" => Ok(cfg.rfm.window_days.to_string()),
@@ -61,7 +57,7 @@ fn placeholder(name: &str, scope: &TenantScope, cfg: &Config) -> Result<String, 
             match word {
                 "table" => {
                     let kind = TableKind::ALL.into_iter().find(|k| k.name() == argument).ok_or_else(unknown)?;
-                    table(kind, scope, cfg)
+                    logical::table(kind, scope, cfg)
                 }
                 "recency" => nth(&cfg.rfm.recency_days, argument).ok_or_else(unknown),
                 "frequency" => nth(&cfg.rfm.frequency, argument).ok_or_else(unknown),
@@ -87,36 +83,6 @@ fn nth(values: &[impl ToString], argument: &str) -> Option<String> {
     values.get(index).map(|v| format!("({})", v.to_string()))
 }
 
-/// A subselect with the logical columns of `kind`, NULLs read as the mapping says; no rows where the store lacks it.
-fn table(kind: TableKind, scope: &TenantScope, cfg: &Config) -> Result<String, RenderError> {
-    let physical = cfg.mapping.tables.get(&kind).filter(|_| scope.has.contains(&kind));
-    let mut columns = Vec::with_capacity(kind.columns().len());
-    for column in kind.columns() {
-        let (ty, zero) = match column.ty {
-            ColumnType::Key => ("bigint", "0"),
-            ColumnType::Amount => ("numeric", "0"),
-            ColumnType::Timestamp => ("timestamptz", "'epoch'"),
-            ColumnType::Text => ("text", "''"),
-            ColumnType::Bool => ("boolean", "false"),
-        };
-        let value = match physical {
-            None => format!("NULL::{ty}"),
-            Some(mapping) => {
-                let name = mapping.columns.get(column.name);
-                let name = name.ok_or(RenderError::Unmapped { table: kind, column: column.name })?;
-                let value = format!("src.{}::{ty}", identifier(name)?);
-                if column.nullable { value } else { format!("coalesce({value}, {zero})") }
-            }
-        };
-        columns.push(format!("{value} AS {}", identifier(column.name)?));
-    }
-    let from = match physical {
-        None => "WHERE false".to_string(),
-        Some(mapping) => format!("FROM {}.{} src", identifier(&scope.name)?, identifier(&mapping.table)?),
-    };
-    Ok(format!("(SELECT {} {from})", columns.join(", ")))
-}
-
 /// `name` as a quoted SQL identifier.
 ///
 /// # Errors
@@ -138,7 +104,7 @@ fn without_zero(text: &str) -> Result<&str, RenderError> {
     if text.contains('\0') { Err(RenderError::ZeroByte(text.to_string())) } else { Ok(text) }
 }
 
-fn text_array(values: &[String]) -> Result<String, RenderError> {
+pub(super) fn text_array(values: &[String]) -> Result<String, RenderError> {
     let quoted = values.iter().map(|v| literal(v)).collect::<Result<Vec<_>, _>>()?;
     Ok(format!("ARRAY[{}]::text[]", quoted.join(", ")))
 }

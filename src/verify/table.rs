@@ -133,7 +133,7 @@ const PRODUCT: Layout = Layout {
     from_today: false,
     keeps_deleted: true,
     has_required: false,
-    columns: &["name", "sku", "barcode", "is_active", "deleted_at"],
+    columns: &["name", "sku", "barcode", "is_active", "deleted_at", "source_key"],
     template: include_str!("../../sql/verify/product.sql"),
 };
 
@@ -144,7 +144,7 @@ const CUSTOMER: Layout = Layout {
     from_today: false,
     keeps_deleted: true,
     has_required: false,
-    columns: &["full_name", "phone", "customer_type", "is_active", "deleted_at"],
+    columns: &["full_name", "phone", "customer_type", "is_active", "deleted_at", "source_key"],
     template: include_str!("../../sql/verify/customer.sql"),
 };
 

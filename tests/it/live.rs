@@ -50,7 +50,7 @@ pub async fn trade(db: &TestDb, schema: &'static str, zone: Tz, seed: u64, steps
 }
 
 /// Kills the daemon again and again, at random, until told to stop; gives back a running one.
-async fn harass(config: &Path, seed: u64, done: Arc<AtomicBool>) -> (Daemon, u32) {
+pub async fn harass(config: &Path, seed: u64, done: Arc<AtomicBool>) -> (Daemon, u32) {
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
     let (mut daemon, mut log) = (Daemon::run(config, &[]), 0);
     let mut kills = 0;
@@ -89,7 +89,7 @@ pub async fn states(client: &Client) -> Vec<(String, String, Option<String>)> {
     rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect()
 }
 
-async fn live(client: &Client, stores: usize) -> bool {
+pub async fn live(client: &Client, stores: usize) -> bool {
     let count = client.query_one("SELECT count(*) FROM analytics.tenant WHERE state = 'live'", &[]).await;
     count.is_ok_and(|row| row.get::<_, i64>(0) == stores as i64)
 }
@@ -265,11 +265,22 @@ pub async fn compare(
     costs: &BTreeMap<i64, Decimal>,
     context: &str,
 ) {
+    let setting = setting(client, schema, zone, now, context).await;
+    let expected = Store::load(client, schema).await.unwrap().reports(setting, costs);
+    compare_with(client, schema, setting, &expected, context).await;
+}
+
+/// What a store's rows depend on beside its tables.
+pub async fn setting(client: &Client, schema: &str, zone: Tz, now: DateTime<Utc>, context: &str) -> Setting {
     let query = "SELECT today, horizon, stock_source = 'movements' FROM analytics_state.tenant WHERE tenant = $1";
     let row = client.query_one(query, &[&schema]).await.unwrap();
     let setting = Setting { zone, today: row.get(0), horizon: row.get(1), by_movements: row.get(2) };
     assert_eq!(setting.today, now.with_timezone(&zone).date_naive(), "{context}: live rows carry today");
-    let expected: Reports = Store::load(client, schema).await.unwrap().reports(setting, costs);
+    setting
+}
+
+/// Every report row of a store against what it should be.
+pub async fn compare_with(client: &Client, schema: &str, setting: Setting, expected: &Reports, context: &str) {
     let today = format!("period_end = '{}'", setting.today);
     let inventory = format!("date = '{}'", setting.today);
     for (table, rows, condition) in [
@@ -304,7 +315,7 @@ pub async fn rows_of(client: &Client, schema: &str, table: &str, condition: &str
     let names = client
         .query(
             "SELECT attname::text FROM pg_attribute WHERE attrelid = $1::text::regclass AND attnum > 1 AND NOT attisdropped \
-             AND attname <> ALL ('{created_at,updated_at,deleted_at}') ORDER BY attnum",
+             AND attname <> ALL ('{created_at,updated_at,deleted_at,source_key}') ORDER BY attnum",
             &[&format!("analytics.{table}")],
         )
         .await

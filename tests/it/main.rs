@@ -11,6 +11,7 @@ mod jobs;
 mod large;
 mod live;
 mod oracle;
+mod other_pos;
 mod outages;
 mod proxy;
 mod reader_commands;

@@ -51,6 +51,7 @@ fn scope(name: &str, zone: Tz, now: DateTime<Utc>, by_movements: bool) -> Tenant
         horizon,
         stock_source: StockSource::Auto,
         has,
+        forms: Default::default(),
     }
 }
 
@@ -227,7 +228,7 @@ async fn falsifications(client: &Client, table: ReportTable) -> Vec<(String, Str
             let wrong = match ty.as_str() {
                 "numeric" => format!("CASE WHEN {name} > 0 THEN {name} - 0.01 ELSE {name} + 0.01 END"),
                 "boolean" => format!("NOT {name}"),
-                "text" => format!("{name} || ' '"),
+                "text" => format!("coalesce({name}, '') || ' '"),
                 "timestamp with time zone" => "now()".to_string(),
                 "integer" => format!("{name} - 1"),
                 _ => format!("{name} + 1"),

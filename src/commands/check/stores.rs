@@ -1,11 +1,14 @@
 //! The stores: mapping against real tables, replica identities, privileges; and what the publication lacks.
 
+use std::collections::BTreeSet;
+
 use tokio_postgres::Client;
 
 use super::Findings;
 use crate::config::Config;
+use crate::facts::Form;
 use crate::source::catalog::{StoreTables, discover};
-use crate::source::publication;
+use crate::source::{forms, publication};
 use crate::sql::{ident, qualified};
 
 pub(super) async fn check(source: &Client, config: &Config, findings: &mut Findings) -> anyhow::Result<()> {
@@ -17,7 +20,8 @@ pub(super) async fn check(source: &Client, config: &Config, findings: &mut Findi
         if store.healthy() {
             let missing: Vec<&str> = store.missing_optional.iter().map(|k| k.name()).collect();
             let without = if missing.is_empty() { String::new() } else { format!(", without {}", missing.join(", ")) };
-            let (tables, stock) = (store.tables.len(), store.stock_source.name());
+            let tables: BTreeSet<u32> = store.tables.values().map(|table| table.oid).collect();
+            let (tables, stock) = (tables.len(), store.stock_source.name());
             findings.ok(&store.schema, format!("{tables} tables, stock from {stock}{without}"));
         }
     }
@@ -32,7 +36,34 @@ pub(super) async fn check(source: &Client, config: &Config, findings: &mut Findi
         let what = format!("no schema like {} has any of the mapped tables", config.tenants.schemas.join(" or "));
         findings.problem("stores", what, "-- set [tenants] schemas and [source.tables]");
     }
+    check_temporary(source, config, &discovery.stores, findings).await?;
     check_publication(source, config, &discovery.stores, findings).await
+}
+
+/// What is kept of keys and items is brought to the source in temporary tables.
+async fn check_temporary(
+    source: &Client,
+    config: &Config,
+    stores: &[StoreTables],
+    findings: &mut Findings,
+) -> anyhow::Result<()> {
+    let query =
+        "SELECT has_database_privilege(current_database(), 'TEMPORARY'), current_database()::text, current_user::text";
+    let row = source.query_one(query, &[]).await?;
+    let (allowed, database, role): (bool, String, String) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+    if allowed {
+        return Ok(());
+    }
+    let fix = format!("GRANT TEMPORARY ON DATABASE {} TO {};", ident(&database), ident(&role));
+    let text = stores.iter().find(|store| forms(config, store).values().any(|form| *form == Form::Text));
+    match text {
+        Some(store) => {
+            let what = format!("may make no temporary tables; copying {} needs one, its keys being text", store.schema);
+            findings.problem("role", format!("{role} {what}"), fix);
+        }
+        None => findings.warning("role", format!("{role} may make no temporary tables, which verify needs"), fix),
+    }
+    Ok(())
 }
 
 async fn check_publication(

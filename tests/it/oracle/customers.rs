@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use chrono::{Duration, NaiveDate};
 use rust_decimal::Decimal;
 
-use super::exact::{money, share, units};
+use super::exact::{money, ratio};
 use super::{Rows, Sale, Setting, Store, local_day};
 
 impl Store {
@@ -35,7 +35,7 @@ impl Store {
         let recency = (setting.today - last).num_days().max(0);
         let frequency = window.len() as i64;
         let spent: Decimal = window.iter().map(|(s, _)| s.total).sum();
-        let average = if frequency > 0 { share(units(spent, 2), i128::from(frequency) * 100) } else { "0.00".into() };
+        let average = if frequency > 0 { ratio(spent, Decimal::from(frequency)) } else { "0.00".into() };
         let credits: Vec<Decimal> = window.iter().filter_map(|(s, _)| self.credit_of(s)).collect();
 
         let r = match recency {

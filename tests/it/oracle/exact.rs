@@ -27,6 +27,17 @@ pub fn units(mut value: Decimal, digits: u32) -> i128 {
     value.mantissa()
 }
 
+/// The decimals that are needed to write all of these.
+pub fn decimals(values: &[Decimal]) -> u32 {
+    values.iter().map(|value| value.normalize().scale()).max().unwrap_or(0)
+}
+
+/// `over` / `under` as [`share`] has it.
+pub fn ratio(over: Decimal, under: Decimal) -> String {
+    let digits = decimals(&[over, under]);
+    share(units(over, digits), units(under, digits))
+}
+
 /// The quotient in hundredths, rounded half away from zero, held within numeric(12,2).
 pub fn share(over: i128, under: i128) -> String {
     let positive = (over < 0) == (under < 0);

@@ -1,12 +1,15 @@
 //! The reports once more, in the most naive way: all POS rows of a store in memory, loops over them, no SQL.
 //!
 //! It shares nothing with the daemon, nor with its `verify`: time zones are chrono's, arithmetic is exact decimals and
-//! integers. It holds for the default configuration.
+//! integers. It holds for the default configuration; for POS of other kinds there are further ways to load a store.
 
 mod customers;
 mod exact;
 mod sales;
 mod stock;
+mod text_keys;
+mod tryton;
+mod vendure;
 
 use std::collections::BTreeMap;
 
@@ -57,6 +60,8 @@ struct Sale {
     status: String,
     customer: Option<i64>,
     completed_at: Option<DateTime<Utc>>,
+    /// Where the POS says it by itself.
+    day: Option<NaiveDate>,
     total: Decimal,
     discount: Decimal,
     tax: Decimal,
@@ -142,6 +147,7 @@ impl Store {
                 status: r.get(1),
                 customer: r.get(2),
                 completed_at: r.get(3),
+                day: None,
                 total: r.get(4),
                 discount: r.get(5),
                 tax: r.get(6),
@@ -208,7 +214,13 @@ impl Store {
 
     fn counted(&self, setting: Setting) -> impl Iterator<Item = (&Sale, NaiveDate)> {
         let completed = self.sales.iter().filter(|s| s.status == "completed");
-        completed.filter_map(move |s| s.completed_at.map(|at| (s, local_day(at, setting))))
+        completed.filter_map(move |s| s.day(setting).map(|day| (s, day)))
+    }
+}
+
+impl Sale {
+    fn day(&self, setting: Setting) -> Option<NaiveDate> {
+        self.completed_at.map(|at| self.day.unwrap_or_else(|| local_day(at, setting)))
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::NaiveDate;
 use rust_decimal::Decimal;
 
-use super::exact::{amount, money, rounded, share, units};
+use super::exact::{amount, decimals, money, ratio, rounded, share, units};
 use super::{Item, Rows, Setting, Store, local_day};
 
 #[derive(Default)]
@@ -60,8 +60,8 @@ impl Store {
             days.entry(*date).or_default().new_customers += 1;
         }
         for sale in self.sales.iter().filter(|s| s.status == "refunded") {
-            if let Some(at) = sale.completed_at {
-                let day = days.entry(local_day(at, setting)).or_default();
+            if let Some(date) = sale.day(setting) {
+                let day = days.entry(date).or_default();
                 day.refunds += 1;
                 day.refunded += sale.total;
             }
@@ -97,9 +97,13 @@ impl Store {
             let count = items.len() as i128;
             let sales: BTreeSet<i64> = items.iter().map(|i| i.sale).collect();
 
-            // mean price = prices / count; all in cents and thousandths, times 1000 where a quantity divides.
-            let (q, p, r, c) = (units(quantity, 3), units(prices, 2), units(revenue, 2), units(cost, 2));
-            let discount = if q > 0 && p != 0 { share(100 * (p * q - r * 1000 * count), p * q) } else { "0.00".into() };
+            // mean price = prices / count; all in whole numbers, of as many decimals as quantity and price have.
+            let (of_quantity, of_price) = (decimals(&[quantity]), decimals(&[prices]).max(2));
+            let (q, p, r, c) =
+                (units(quantity, of_quantity), units(prices, of_price), units(revenue, 2), units(cost, 2));
+            let times = 10_i128.pow(of_quantity + of_price - 2);
+            let discount =
+                if q > 0 && p != 0 { share(100 * (p * q - r * times * count), p * q) } else { "0.00".into() };
             let discount = if discount.starts_with('-') { "0.00".into() } else { discount };
             let margin = if r > 0 { share(100 * (r - c), r) } else { "0.00".into() };
             vec![
@@ -108,7 +112,7 @@ impl Store {
                 amount(quantity),
                 money(revenue),
                 sales.len().to_string(),
-                share(p, count * 100),
+                ratio(prices, Decimal::from(items.len())),
                 discount,
                 money(cost),
                 money(revenue - cost),
@@ -121,8 +125,7 @@ impl Store {
 
 impl Day {
     fn row(&self, date: NaiveDate) -> Vec<String> {
-        let average =
-            if self.sales > 0 { share(units(self.total, 2), i128::from(self.sales) * 100) } else { "0.00".into() };
+        let average = if self.sales > 0 { ratio(self.total, Decimal::from(self.sales)) } else { "0.00".into() };
         vec![
             date.to_string(),
             money(self.total),

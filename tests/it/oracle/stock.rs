@@ -3,7 +3,7 @@
 use chrono::Duration;
 use rust_decimal::Decimal;
 
-use super::exact::{amount, money, share, units};
+use super::exact::{amount, decimals, money, share, units};
 use super::{Product, Rows, Setting, Store};
 
 impl Store {
@@ -50,7 +50,8 @@ impl Store {
             }
         }
         let (cost, price) = self.prices.get(&product.id).copied().unwrap_or_default();
-        let (h, s) = (units(on_hand, 3), units(sold, 3));
+        let digits = decimals(&[on_hand, sold]);
+        let (h, s) = (units(on_hand, digits), units(sold, digits));
         let moves = h > 0 && s > 0;
         vec![
             product.id.to_string(),
