@@ -116,7 +116,7 @@ mod tests {
             assert!(!text.is_empty() && !text.contains("{+") && !text.contains("{state}"), "{name}: {text}");
         }
         let text = statements.text("add_customers");
-        assert!(text.contains("FROM u JOIN \"analytics_state\".tenant t") || text.contains("FROM u u JOIN"), "{text}");
+        assert!(text.contains("FROM settled u JOIN tenants_customers t"), "{text}");
     }
 
     #[test]

@@ -49,11 +49,16 @@ pub fn form(ty: ColumnType, oid: u32, other_text: bool) -> Result<Option<Form>, 
         }
         ColumnType::Bool => is(&[Type::BOOL]).then_some(None),
     };
-    found.ok_or(match ty {
+    found.ok_or(accepted(ty))
+}
+
+/// The types that can be read as `ty`, for messages.
+pub const fn accepted(ty: ColumnType) -> &'static str {
+    match ty {
         ColumnType::Key(_) => "an integer, text, varchar, char or uuid",
         ColumnType::Amount => "numeric, an integer, double precision or real",
         ColumnType::Timestamp | ColumnType::Day => "a timestamp with or without time zone, or a date",
         ColumnType::Text => "text, varchar, char, citext, an enum, an integer, boolean or uuid",
         ColumnType::Bool => "boolean",
-    })
+    }
 }

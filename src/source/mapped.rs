@@ -8,7 +8,7 @@ use tokio_postgres::Client;
 
 use super::catalog::{Problem, Relation, StoreColumn, StoreTable, StoreTables};
 use crate::config::{Absent, Column, ColumnType, Config, Reading, TableKind, TableMapping};
-use crate::facts::form::{Form, Forms, form};
+use crate::facts::form::{Form, Forms, accepted, form};
 use crate::sql::{ident, qualified};
 
 /// Our role, quoted.
@@ -68,7 +68,9 @@ pub(super) fn problems(
         let remap = format!("-- map another column: {key} = \"...\" in [source.tables.{kind}.columns]{none}");
         match read_as(table, logical, &physical.name) {
             Err(Unfit::Missing) => {
-                problem(format!("{name} has no column {:?}, expected for {key}", physical.name), remap);
+                let what =
+                    format!("{name} has no column {:?}, expected for {key} ({})", physical.name, accepted(logical.ty));
+                problem(what, remap);
             }
             Err(Unfit::Generated) => {
                 let what =
