@@ -194,7 +194,7 @@ async fn print_sql(config: &Config, admin: Option<&Client>) -> anyhow::Result<()
         migrate::version(&target, &config.target.schema).await?
     };
     say(format!("-- report schema, as {} at the target", ident(config.target_connection().user())))?;
-    say(migrate::print_sql(&config.target.schema, from))?;
+    say(migrate::print_sql(&config.target.schema, from, migrate::latest()))?;
     let stores = discover(source, config).await.context("cannot read the catalogue")?;
     say("-- publication, as the owner of the tables")?;
     for statement in publication::print_sql(source, config, &stores.stores).await? {

@@ -103,8 +103,11 @@ impl Session {
             Mode::Once => Some(super::hold::mark(&source).await?),
             Mode::UpTo(position) => Some(position),
         };
-        let settings =
-            config.source.connection.replication(&config.source.slot, &config.source.publication, "tillstream stream");
+        let settings = config.source.connection.replication(
+            &config.source.slot,
+            &config.source.publication,
+            crate::source::STREAM_APPLICATION,
+        );
         let position = writer.position();
         progress.stands_at(position);
         // Opening the stream confirms the position: it has to be on disk, also where a predecessor left it a moment ago.

@@ -20,6 +20,9 @@ pub mod snapshot;
 pub mod stream;
 mod tls;
 
+/// What the replication connection calls itself at the server.
+pub const STREAM_APPLICATION: &str = "tillstream stream";
+
 pub use error::{SourceError, SourceErrorKind};
 pub use session::Identity;
 pub use snapshot::ExportedSnapshot;

@@ -178,17 +178,6 @@ async fn it_is_ready_measured_watched_reloaded_and_proves_itself() {
 }
 
 #[tokio::test]
-async fn an_older_schema_waits_for_init_where_the_config_says_so() {
-    let db = TestDb::new().await;
-    db.create_store("tenant_a").await;
-    let config = db.daemon_toml("[target]\nauto_migrate = false\n");
-    let refused = tillstream(&config, &["run", "--once"]).await.expect(2);
-    assert!(refused.stderr.contains("run: tillstream init"), "{}", refused.stderr);
-    tillstream(&config, &["init"]).await.expect(0);
-    tillstream(&config, &["run", "--once"]).await.expect(0);
-}
-
-#[tokio::test]
 async fn doctor_tells_everything_but_secrets() {
     let db = TestDb::new().await;
     db.create_store("tenant_a").await;

@@ -1,0 +1,202 @@
+//! What is wrong, in words, and what to do about it: a function of what was asked.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use super::screen::bytes;
+use super::{Asked, Phase, Status};
+use crate::config::Config;
+use crate::engine::position::Decision;
+
+/// WAL kept for the slot that is worth a warning, in bytes.
+const RETAINED_WARNING: i64 = 1 << 30;
+/// Reports this far behind are worth a warning, in seconds; as /readyz has it.
+const LATE: f64 = 60.0;
+/// Stores named for one kind of trouble.
+const NAMED: usize = 5;
+
+/// Where the target cannot be asked.
+pub(super) fn unreachable(status: &Status, error: &str, listen: Option<SocketAddr>) -> Vec<String> {
+    let mut advice = vec![error.to_string()];
+    match (&status.daemon, listen) {
+        (Some(_), _) => advice.push(
+            "the daemon runs, and goes on by itself once the database is back; nothing is lost meanwhile".to_string(),
+        ),
+        (None, Some(listen)) => advice.push(format!(
+            "no daemon answers at {listen} either: systemctl status tillstream, journalctl -u tillstream -e"
+        )),
+        (None, None) => {}
+    }
+    advice
+}
+
+/// Most urgent first.
+pub(super) fn advice(config: &Config, status: &Status, source: &Asked) -> Vec<String> {
+    let mut advice = Vec::new();
+    match source {
+        Err(e) => advice.push(e.to_string()),
+        Ok(source) => {
+            match &source.decision {
+                Some(Decision::Lost(why)) => advice.push(format!("{why}; run: tillstream resync")),
+                Some(Decision::Refuse(why)) => advice.push(why.clone()),
+                _ if source.info.is_none() => {
+                    advice.push(format!("slot {:?} does not exist; run: tillstream init", config.source.slot));
+                }
+                _ => {}
+            }
+            if let Some(stranger) = &source.stranger {
+                advice.push(format!(
+                    "slot {:?} is read by {stranger}, which is no tillstream: stop that, or name a slot of our own in \
+                     [source] slot",
+                    config.source.slot
+                ));
+            }
+            if source.info.as_ref().is_some_and(|i| i.wal_status.as_deref() == Some("unreserved")) {
+                advice.push(
+                    "the slot is about to lose WAL that it still needs: let the daemon catch up now, and raise \
+                     max_slot_wal_keep_size"
+                        .to_string(),
+                );
+            }
+        }
+    }
+    daemon(status, &mut advice);
+    retained(status, &mut advice);
+    stores(status, &mut advice);
+    jobs(status, &mut advice);
+    verification(config, status, &mut advice);
+    advice
+}
+
+fn daemon(status: &Status, advice: &mut Vec<String>) {
+    if status.phase == Phase::Down {
+        advice.push(
+            "the daemon does not run: journalctl -u tillstream -e says why it ended; systemctl start tillstream (or \
+             tillstream run) goes on where it stopped"
+                .to_string(),
+        );
+    }
+    if let Some(trouble) = status.daemon.as_ref().and_then(|answer| answer.stuck.as_ref()) {
+        advice.push(format!(
+            "the daemon is stuck ({trouble}): its watchdog restarts it; at once: systemctl restart tillstream"
+        ));
+    }
+    for writer in status.writers.iter().filter(|w| w.writes) {
+        if let Some(blocked_by) = &writer.blocked_by {
+            advice.push(format!(
+                "the daemon waits for a lock that {blocked_by} holds at the target; to end that: SELECT \
+                 pg_terminate_backend({})",
+                writer.blocker
+            ));
+        }
+    }
+    let late = status.lag_seconds.filter(|seconds| *seconds > LATE && status.phase == Phase::Live);
+    if let Some(seconds) = late {
+        advice.push(format!(
+            "the reports are {seconds:.0} s behind: a bulk change in the POS passes by itself; else look at the \
+             database's load and disk, and at journalctl -u tillstream -e"
+        ));
+    }
+    if status.phase == Phase::Connecting {
+        advice.push(
+            "the daemon runs and does not read the slot at this moment: it is starting, or tries again; if that stays \
+             so, journalctl -u tillstream -e says why"
+                .to_string(),
+        );
+    }
+}
+
+fn retained(status: &Status, advice: &mut Vec<String>) {
+    let Some(retained) = status.retained_bytes else { return };
+    // What is left of max_slot_wal_keep_size is less than what is used of it.
+    let tight = status.safe_bytes.filter(|safe| *safe < retained && *safe < RETAINED_WARNING);
+    if let Some(safe) = tight.and_then(|safe| u64::try_from(safe).ok()) {
+        advice.push(format!(
+            "after {} more of WAL the slot is lost, by max_slot_wal_keep_size: raise it (ALTER SYSTEM, \
+             pg_reload_conf()), or let the daemon catch up now",
+            bytes(safe)
+        ));
+    }
+    if retained <= RETAINED_WARNING {
+        return;
+    }
+    let gib = retained >> 30;
+    advice.push(match status.phase {
+        Phase::Down => format!(
+            "the source keeps over {gib} GiB of WAL for the stopped daemon: start it, or run tillstream drop before its \
+             disk is full"
+        ),
+        _ => format!(
+            "the source keeps over {gib} GiB of WAL for the slot: look for a transaction that is open for long \
+             (SELECT pid, xact_start, query FROM pg_stat_activity ORDER BY xact_start), or for a daemon that cannot \
+             keep up"
+        ),
+    });
+}
+
+fn stores(status: &Status, advice: &mut Vec<String>) {
+    let set_aside: Vec<_> = status.stores.iter().filter(|store| store["state"] == "quarantined").collect();
+    for store in set_aside.iter().take(NAMED) {
+        let text = |key: &str| store[key].as_str().unwrap_or_default();
+        advice.push(format!(
+            "store {0} is quarantined: {1}; mend it, then run: tillstream resync --tenant {0}",
+            text("tenant"),
+            text("message")
+        ));
+    }
+    if set_aside.len() > NAMED {
+        advice.push(format!("{} more stores are quarantined: see status --json", set_aside.len() - NAMED));
+    }
+}
+
+fn jobs(status: &Status, advice: &mut Vec<String>) {
+    let mut failed: BTreeMap<&str, Vec<(&str, &str)>> = BTreeMap::new();
+    for job in status.jobs.iter().filter(|job| job["state"] == "failed") {
+        let text = |key: &str| job[key].as_str().unwrap_or_default();
+        failed.entry(text("job")).or_default().push((text("tenant"), text("error")));
+    }
+    for (job, failures) in failed {
+        let Some((tenant, error)) = failures.first() else { continue };
+        let others = match failures.len() - 1 {
+            0 => String::new(),
+            more => format!(" (and of {more} more)"),
+        };
+        advice.push(format!(
+            "job {job} of {tenant}{others} failed: {error}; it is tried again; now: tillstream jobs run {job}"
+        ));
+    }
+}
+
+fn verification(config: &Config, status: &Status, advice: &mut Vec<String>) {
+    let Some(every) = config.verify.every else { return };
+    let (mut wrong, mut failed, mut old) = (Vec::new(), Vec::new(), Vec::new());
+    for found in &status.verification {
+        let tenant = found["tenant"].as_str().unwrap_or_default();
+        if let Some(differences) = found["differences"].as_i64().filter(|n| *n > 0) {
+            wrong.push((tenant, differences));
+        } else if let Some(error) = found["error"].as_str() {
+            failed.push((tenant, error));
+        } else if found["right_age_seconds"].as_f64().is_some_and(|age| age > 2.0 * every.as_secs_f64()) {
+            old.push(tenant);
+        }
+    }
+    for (tenant, differences) in wrong.iter().take(NAMED) {
+        advice.push(format!(
+            "{differences} report values of store {tenant} differ from the POS tables: tillstream verify --tenant \
+             {tenant} shows them, --repair puts them right; please report it with the output of tillstream doctor"
+        ));
+    }
+    if wrong.len() > NAMED {
+        advice.push(format!("report values of {} more stores differ: tillstream verify", wrong.len() - NAMED));
+    }
+    let and_more = |n: usize| if n > 1 { format!(" (and {} more)", n - 1) } else { String::new() };
+    if let Some((tenant, error)) = failed.first() {
+        advice.push(format!(
+            "store {tenant}{} could not be verified: {error}; it is tried again",
+            and_more(failed.len())
+        ));
+    }
+    if let Some(tenant) = old.first() {
+        advice.push(format!("store {tenant}{} was not verified for long: is the daemon running?", and_more(old.len())));
+    }
+}
