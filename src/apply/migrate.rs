@@ -56,7 +56,7 @@ pub enum MigrateError {
         "schema {schema:?} holds table {table:?} that tillstream did not make; set [target] schema to another name"
     )]
     Occupied { schema: String, table: String },
-    #[error("migration {step}: {}", .source.as_db_error().map_or_else(|| .source.to_string(), |e| e.message().to_string()))]
+    #[error("migration {step}: {}", crate::told::describe(.source))]
     Server { step: String, source: tokio_postgres::Error },
 }
 

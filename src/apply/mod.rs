@@ -20,6 +20,7 @@ use crate::domain::TenantId;
 use crate::facts::exact::Inexact;
 use crate::lsn::Lsn;
 
+pub use crate::told::describe;
 pub use batch::{Batch, Step};
 pub use statements::Statements;
 pub use writer::Writer;
@@ -37,12 +38,4 @@ pub enum ApplyError {
         "the stored position is no longer {expected}: another process wrote it; only one daemon may write these reports"
     )]
     Taken { expected: Lsn },
-}
-
-/// A database error with what the server said, not just "db error".
-pub fn describe(error: &tokio_postgres::Error) -> String {
-    match error.as_db_error() {
-        Some(db) => format!("{} (SQLSTATE {})", db.message(), db.code().code()),
-        None => error.to_string(),
-    }
 }

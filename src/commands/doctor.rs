@@ -11,6 +11,7 @@ use super::{Outcome, check, say, status};
 use crate::cli::Global;
 use crate::config::{Config, Connection, parse_connection};
 use crate::sql::ident;
+use crate::told::chain;
 use crate::version;
 
 const HIDDEN: &str = "(hidden)";
@@ -46,12 +47,12 @@ pub async fn run(global: &Global) -> anyhow::Result<Outcome> {
     section(&mut text, "check");
     match check::find(&config).await {
         Ok(findings) => text += &check::lines(&findings),
-        Err(e) => text += &format!("{e:#}\n"),
+        Err(e) => text += &format!("{}\n", chain(&e)),
     }
     section(&mut text, "status");
     match status::look(&config).await {
         Ok(status) => text += &format!("{}\n{}\n", status::screen(&status), status::document(&status)),
-        Err(e) => text += &format!("{e:#}\n"),
+        Err(e) => text += &format!("{}\n", chain(&e)),
     }
     database(&mut text, "source", &config.source.connection, &SOURCE, &config).await;
     database(&mut text, "target", config.target_connection(), &TARGET, &config).await;

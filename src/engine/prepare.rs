@@ -351,7 +351,7 @@ async fn copy_new(
                 copied.insert(store.schema.clone());
                 // The reports do not depend on it.
                 if let Err(e) = crate::commands::compat::install_for_new_store(target, config, &store.schema).await {
-                    tracing::warn!(store = %store.schema, "no compat views: {e:#}");
+                    tracing::warn!(store = %store.schema, "no compat views: {}", crate::told::chain(&e));
                 }
             }
             Err(EngineError::Copy(CopyError::Unusable(message))) => {

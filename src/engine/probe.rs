@@ -30,7 +30,7 @@ impl Probe {
         let (tell, seen) = watch::channel(None);
         let task = tokio::spawn(async move {
             if let Err(e) = ask(&source, &slot, &progress, &tell).await {
-                tracing::debug!(error = %e, "the source does not tell its position any more");
+                tracing::debug!(error = %crate::told::describe(&e), "the source does not tell its position any more");
             }
         });
         Probe { seen, task }

@@ -53,7 +53,7 @@ pub enum SlotError {
 }
 
 fn message(error: &tokio_postgres::Error) -> String {
-    error.as_db_error().map_or_else(|| error.to_string(), |e| e.message().to_string())
+    error.as_db_error().map_or_else(|| error.to_string(), crate::told::server)
 }
 
 /// The slot of that name, if there is one.

@@ -17,6 +17,7 @@ mod replay;
 mod report_views;
 mod reports_db;
 mod schedule;
+mod secrecy;
 mod server;
 mod service;
 mod setup;

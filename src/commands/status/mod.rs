@@ -94,7 +94,7 @@ pub async fn run(config: Config, args: &ReadArgs) -> anyhow::Result<Outcome> {
         Err(error) => {
             let daemon = answer::ask(config.http.listen).await;
             let mut status = Status { daemon, ..Status::default() };
-            status.advice = advice::unreachable(&status, &format!("{error:#}"), config.http.listen);
+            status.advice = advice::unreachable(&status, &crate::told::chain(&error), config.http.listen);
             (status, Some(error))
         }
     };
