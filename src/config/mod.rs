@@ -5,6 +5,7 @@ mod libpq;
 mod load;
 pub mod mapping;
 mod reader;
+mod service;
 mod tables;
 mod values;
 
