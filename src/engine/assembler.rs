@@ -89,6 +89,8 @@ pub struct Assembler {
     faults: Vec<Fault>,
     /// Row changes by table since the last look, for metrics.
     pub seen_changes: HashMap<TableKind, u64>,
+    /// The same of stores that are not live: they are left out.
+    pub passed_over: HashMap<TableKind, u64>,
 }
 
 impl Assembler {
@@ -110,6 +112,7 @@ impl Assembler {
             received: position,
             faults: Vec::new(),
             seen_changes: HashMap::new(),
+            passed_over: HashMap::new(),
         }
     }
 
@@ -218,6 +221,11 @@ impl Assembler {
             Route::Broken(tenant, reason) => (*tenant, Err(reason.clone())),
         };
         if !self.wanted(tenant) {
+            if let Ok(plan) = plan
+                && self.stores.get(tenant).is_some_and(|store| !store.live)
+            {
+                *self.passed_over.entry(plan.kind).or_default() += 1;
+            }
             return None;
         }
         let (kind, change) = match plan {

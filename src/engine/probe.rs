@@ -60,10 +60,8 @@ async fn ask(
         let at = Instant::now();
         let end: Lsn = source.query_one(&statement, &[]).await?.try_get(0)?;
         tell.send_replace(Some((end, at)));
-        if asked.is_multiple_of(SLOT_EVERY)
-            && let Some(info) = slot::info(source, slot).await?
-        {
-            progress.slot(info.retained_bytes, info.active_pid.is_some());
+        if asked.is_multiple_of(SLOT_EVERY) {
+            progress.slot(slot::info(source, slot).await?.as_ref());
         }
         asked = asked.wrapping_add(1);
         tokio::time::sleep(EVERY).await;

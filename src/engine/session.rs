@@ -276,7 +276,7 @@ impl Session {
             self.moved = Moment::now();
         }
         self.progress.applied(&applied, self.clock.now());
-        self.progress.seen(&mut self.assembler.seen_changes);
+        self.progress.seen(&mut self.assembler.seen_changes, &mut self.assembler.passed_over);
     }
 
     /// How far behind the reports are, and a word on it. Also while a write takes long.

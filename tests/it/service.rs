@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixDatagram};
 use tokio::sync::mpsc;
 
-use crate::harness::{Daemon, TestDb, tillstream, wait_until};
+use crate::harness::{Daemon, TestDb, tillstream, tillstream_with, wait_until};
 use crate::workload::Workload;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -122,7 +122,10 @@ async fn it_is_ready_measured_watched_reloaded_and_proves_itself() {
     }
     for series in [
         "tillstream_transactions_total",
-        "tillstream_changes_total{table=\"sale\"}",
+        "tillstream_changes_total{state=\"live\",table=\"sale\"}",
+        "tillstream_slot_state{state=\"reserved\"}",
+        "process_cpu_seconds_total",
+        "process_start_time_seconds",
         "tillstream_batch_changes_count",
         "tillstream_batch_seconds_sum",
         "tillstream_commit_to_visible_seconds_count",
@@ -190,12 +193,22 @@ async fn doctor_tells_everything_but_secrets() {
     assert!(before.contains("== check") && before.contains("does not exist"), "{before}");
     tillstream(&config, &["init"]).await.expect(0);
     tillstream(&config, &["run", "--once"]).await.expect(0);
-    let text = tillstream(&config, &["doctor"]).await.expect(0);
+    let env = [("PGPASSWORD", "sesame-in-environment")];
+    let text = tillstream_with(&config, &["doctor"], &env).await.expect(0);
     for part in ["tillstream 0.", "[tenants]", "0 problems", "tenant_a", db.slot(), "wal_level", "migrations", "phase"]
     {
         assert!(text.stdout.contains(part), "{part} is not in\n{}", text.stdout);
     }
     assert!(!text.stdout.contains("sesame") && !text.stderr.contains("sesame"), "{}", text.stdout);
+    // What was noted down by somebody else's program may hold it, too.
+    let client = db.client().await;
+    for secret in ["sesame-in-url", "sesame-in-environment"] {
+        let fail = "INSERT INTO analytics_state.job_run (tenant, job, due, started, finished, error)
+                    VALUES ('tenant_a', 'prune', now(), now(), now(), 'cannot log in with ' || $1::text)";
+        client.execute(fail, &[&secret]).await.unwrap();
+    }
+    let text = tillstream_with(&config, &["doctor"], &env).await.expect(0).stdout;
+    assert!(text.contains("cannot log in with (hidden)") && !text.contains("sesame"), "{text}");
     std::fs::write(&config, "[source]\nurl = 'postgresql://u:sesame@[x'\npassword = 'sesame'\n").unwrap();
     let broken = tillstream(&config, &["doctor"]).await.expect(0);
     assert!(!broken.stdout.contains("sesame") && broken.stdout.contains("unknown key"), "{}", broken.stdout);

@@ -7,8 +7,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 const LIMIT: Duration = Duration::from_secs(2);
-/// Enough for a line.
-const LONGEST: u64 = 4096;
+/// Far more than it ever says.
+const LONGEST: u64 = 1 << 20;
 
 /// Both are a line for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,13 +21,25 @@ pub(super) struct Answer {
 
 /// `None` where nobody answers, for whatever reason.
 pub(super) async fn ask(listen: Option<SocketAddr>) -> Option<Answer> {
+    let address = reachable(listen)?;
+    let (status, alive) = get(address, "/healthz").await?;
+    let (_, ready) = get(address, "/readyz").await?;
+    let line = |text: String| text.lines().next().unwrap_or_default().to_string();
+    Some(Answer { stuck: (status != 200).then(|| line(alive)), ready: line(ready) })
+}
+
+/// All its figures; `None` where nobody answers.
+pub(in crate::commands) async fn metrics(listen: Option<SocketAddr>) -> Option<String> {
+    let (status, text) = get(reachable(listen)?, "/metrics").await?;
+    (status == 200).then_some(text)
+}
+
+fn reachable(listen: Option<SocketAddr>) -> Option<SocketAddr> {
     let mut address = listen.filter(|address| address.port() != 0)?;
     if address.ip().is_unspecified() {
         address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
     }
-    let (status, alive) = get(address, "/healthz").await?;
-    let (_, ready) = get(address, "/readyz").await?;
-    Some(Answer { stuck: (status != 200).then_some(alive), ready })
+    Some(address)
 }
 
 async fn get(address: SocketAddr, path: &str) -> Option<(u16, String)> {
@@ -40,7 +52,7 @@ async fn get(address: SocketAddr, path: &str) -> Option<(u16, String)> {
         let text = String::from_utf8(text).ok()?;
         let (head, body) = text.split_once("\r\n\r\n")?;
         let status = head.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()?;
-        Some((status, body.lines().next().unwrap_or_default().to_string()))
+        Some((status, body.to_string()))
     };
     tokio::time::timeout(LIMIT, talk).await.ok()?
 }

@@ -20,6 +20,7 @@ use crate::source::connect::ConnectError;
 use crate::source::slot::{self, SlotInfo};
 use crate::sql::ident;
 
+pub(super) use answer::metrics;
 pub(super) use screen::screen;
 
 /// What an idle source writes by itself and nobody waits for, in bytes.
