@@ -97,9 +97,9 @@ pub enum Command {
     Drop(DropArgs),
     /// A simulated shop on a throwaway PostgreSQL with live reports in the terminal
     Demo(DemoArgs),
-    /// Write the manual page to stdout
+    /// Write the manual page to stdout, or all manual pages into a folder
     #[command(hide = true)]
-    Man,
+    Man { folder: Option<PathBuf> },
     /// Write a completion script to stdout
     #[command(hide = true)]
     Completions { shell: clap_complete::Shell },
@@ -298,6 +298,7 @@ mod tests {
             "drop --reports --yes",
             "demo --seconds 5 --replay f.csv",
             "man",
+            "man target/man",
             "completions bash",
         ] {
             let args = std::iter::once("tillstream").chain(line.split(' '));

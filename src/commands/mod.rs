@@ -9,6 +9,7 @@ pub mod grant;
 pub mod grants;
 pub mod init;
 pub mod jobs;
+mod man;
 pub mod recalculate;
 mod request;
 pub mod resync;
@@ -65,10 +66,11 @@ pub async fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Resync(args) => resync::run(config(global)?, &args).await,
         Command::Jobs(args) => jobs::run(config(global)?, args).await,
         Command::Demo(args) => demo::run(&args).await,
-        Command::Man => {
+        Command::Man { folder: None } => {
             clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout())?;
             Ok(Outcome::Done)
         }
+        Command::Man { folder: Some(folder) } => man::write(&folder),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "tillstream", &mut std::io::stdout());
             Ok(Outcome::Done)
