@@ -138,6 +138,9 @@ async fn it_is_ready_measured_watched_reloaded_and_proves_itself() {
         above_zero(&daemon, &address, series).await;
     }
     assert!(metric(&address, "tillstream_lag_seconds").await.unwrap() < 30.0);
+    // Readers of the reports see it, too.
+    let verified = "SELECT verified_through BETWEEN now() - interval '5 min' AND now() FROM analytics.freshness";
+    assert_eq!(client.query_one(verified, &[]).await.unwrap().get::<_, Option<bool>>(0), Some(true));
     let behind = "tillstream_lag_bytes";
     wait_until("an idle source is not behind", PATIENCE, async || metric(&address, behind).await == Some(0.0)).await;
 

@@ -200,3 +200,100 @@ fn verification(config: &Config, status: &Status, advice: &mut Vec<String>) {
         advice.push(format!("store {tenant}{} was not verified for long: is the daemon running?", and_more(old.len())));
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::Source;
+    use super::*;
+    use crate::source::slot::SlotInfo;
+
+    fn config() -> Config {
+        Config::parse("daemon.toml", "", &|_| None).unwrap()
+    }
+
+    fn source() -> Source {
+        let info = SlotInfo {
+            plugin: Some("pgoutput".into()),
+            database: Some("pos".into()),
+            active_pid: Some(7),
+            restart_lsn: None,
+            confirmed_flush_lsn: None,
+            wal_status: Some("reserved".into()),
+            invalidation_reason: None,
+            retained_bytes: None,
+            safe_wal_size: None,
+        };
+        Source { info: Some(info), decision: None, stranger: None }
+    }
+
+    fn told(status: &Status) -> String {
+        advice(&config(), status, &Ok(source())).join("\n")
+    }
+
+    fn live() -> Status {
+        Status { phase: Phase::Live, lag_seconds: Some(0.0), ..Status::default() }
+    }
+
+    #[test]
+    fn a_daemon_that_is_well_needs_no_advice() {
+        assert_eq!(told(&live()), "");
+        assert_eq!(told(&Status { retained_bytes: Some(500_000_000), safe_bytes: Some(20_000_000_000), ..live() }), "");
+    }
+
+    #[test]
+    fn wal_that_is_kept() {
+        let status = Status { retained_bytes: Some(3 << 30), ..live() };
+        assert!(told(&status).contains("over 3 GiB of WAL for the slot: look for a transaction that is open for long"));
+        let status = Status { phase: Phase::Down, ..status };
+        assert!(told(&status).contains("run tillstream drop before its disk is full"));
+        let status = Status { retained_bytes: Some(900_000_000), safe_bytes: Some(100_000_000), ..live() };
+        assert!(told(&status).contains("after 100 MB more of WAL the slot is lost, by max_slot_wal_keep_size"));
+        let mut losing = source();
+        losing.info.as_mut().unwrap().wal_status = Some("unreserved".into());
+        assert!(advice(&config(), &live(), &Ok(losing)).join("").contains("about to lose WAL"));
+    }
+
+    #[test]
+    fn reports_that_are_late() {
+        assert!(told(&Status { lag_seconds: Some(75.4), ..live() }).contains("the reports are 75 s behind"));
+        assert_eq!(told(&Status { lag_seconds: Some(30.0), ..live() }), "");
+        let daemon =
+            super::super::answer::Answer { stuck: Some("the work does not move on".into()), ready: String::new() };
+        assert!(told(&Status { daemon: Some(daemon), ..live() }).contains("systemctl restart tillstream"));
+    }
+
+    #[test]
+    fn two_hundred_stores_in_trouble_are_still_one_screen() {
+        let name = |n: usize| format!("tenant_{n:03}");
+        let store = |n| json!({ "tenant": name(n), "state": "quarantined", "message": "no column total_amount" });
+        let job = |n| json!({ "tenant": name(n), "job": "prune", "state": "failed", "error": "the disk is full" });
+        let wrong = |n| json!({ "tenant": name(n), "differences": 3 });
+        let status = Status {
+            stores: (0..200).map(store).collect(),
+            jobs: (0..200).map(job).collect(),
+            verification: (0..200).map(wrong).collect(),
+            ..live()
+        };
+        let text = told(&status);
+        assert!(
+            text.contains("195 more stores are quarantined") && text.contains("of 195 more stores differ"),
+            "{text}"
+        );
+        assert!(text.contains("job prune of tenant_000 (and of 199 more) failed: the disk is full"), "{text}");
+        assert!(text.lines().count() < 15, "{text}");
+        assert!(super::super::screen(&status).lines().count() < 60);
+    }
+
+    #[test]
+    fn verification_that_does_not_come_to_an_end() {
+        let found = json!({ "tenant": "tenant_a", "differences": 0, "right_age_seconds": 49.0 * 3600.0 });
+        let status = Status { verification: vec![found], ..live() };
+        assert!(told(&status).contains("store tenant_a was not verified for long"));
+        let failed = json!({ "tenant": "tenant_a", "differences": 0, "error": "it took longer than 6 h" });
+        let status = Status { verification: vec![failed.clone(), failed], ..live() };
+        assert!(told(&status).contains("store tenant_a (and 1 more) could not be verified: it took longer than 6 h"));
+    }
+}
