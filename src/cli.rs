@@ -253,6 +253,9 @@ pub struct DropArgs {
     /// Do not ask
     #[arg(long)]
     pub yes: bool,
+    /// Drop the publication as this user: it belongs to whom init made it as
+    #[arg(long, value_name = "URL")]
+    pub admin_url: Option<String>,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -296,6 +299,7 @@ mod tests {
             "jobs --json",
             "jobs run day-roll --tenant t --at 2026-03-01T00:30:00+05:00",
             "drop --reports --yes",
+            "drop --yes --admin-url postgresql://postgres@/pos",
             "demo --seconds 5 --replay f.csv",
             "man",
             "man target/man",

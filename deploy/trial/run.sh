@@ -223,7 +223,7 @@ holds "nothing runs, nothing is wanted at the next boot, the configuration stays
     'ps -eo comm | no "^tillstream$"; find /etc/systemd/system | no tillstream; test -e /etc/tillstream/daemon.toml'
 holds "it comes back from there" "dpkg -i /root/newer.deb; systemctl start tillstream; $live; $right"
 holds "drop leaves no slot and no publication" \
-    'systemctl stop tillstream; tillstream drop --yes
+    'systemctl stop tillstream; tillstream drop --yes --admin-url postgresql://postgres@localhost/pos
      su postgres -c "psql -qAt pos -c \"SELECT count(*) FROM pg_replication_slots, pg_publication\"" | grep -qx 0'
 holds "purge leaves no file" 'dpkg --purge tillstream; find /etc /usr /var/lib/systemd -name "*tillstream*" -not -path "/var/lib/dpkg/*" | no .'
 

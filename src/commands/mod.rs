@@ -21,7 +21,7 @@ use anyhow::anyhow;
 use clap::CommandFactory;
 
 use crate::cli::{Cli, Command, Global};
-use crate::config::Config;
+use crate::config::{Config, Connection};
 
 /// How a command that could run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,15 +82,16 @@ pub async fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
 async fn reports_session(config: &Config, admin_url: Option<&str>) -> anyhow::Result<tokio_postgres::Client> {
     let client = match admin_url {
         None => config.target_connection().connect("tillstream").await?,
-        Some(url) => {
-            let environment = |name: &str| std::env::var(name).ok();
-            let admin =
-                crate::config::parse_connection(url, None, &environment).map_err(|e| anyhow!("--admin-url: {e}"))?;
-            admin.connect("tillstream").await?
-        }
+        Some(url) => admin(url)?.connect("tillstream").await?,
     };
     crate::apply::migrate::require_latest(&client, &config.target.schema).await?;
     Ok(client)
+}
+
+/// What `--admin-url` names.
+fn admin(url: &str) -> anyhow::Result<Connection> {
+    let environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    crate::config::parse_connection(url, None, &environment).map_err(|e| anyhow!("--admin-url: {e}"))
 }
 
 async fn readers(config: &Config, args: &crate::cli::GrantArgs, change: grant::Change) -> anyhow::Result<Outcome> {
