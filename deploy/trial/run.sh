@@ -137,6 +137,8 @@ holds "check finds nothing" 'tillstream check'
 holds "without the password the service does not start, and is tried again" \
     'systemctl start --no-block tillstream; sleep 6
      test "$(systemctl show tillstream -P NRestarts)" -ge 1; journalctl -u tillstream | grep -q "the server asks for a password"'
+holds "and ever more seldom, where systemd can (254)" \
+    'next="$(systemctl show tillstream -P RestartUSecNext)"; echo "next after $next"; test "$next" != 2s'
 shell 'systemctl stop tillstream; install -d -m 0700 /etc/credstore
        printf "open sesame" | install -m 0600 /dev/stdin /etc/credstore/tillstream.source-password'
 

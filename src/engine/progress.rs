@@ -80,6 +80,8 @@ impl Progress {
         if let Some(ops) = self.ops() {
             ops.health.set_stream_live(true);
             ops.metrics.slot_active.set(1);
+            // Who waits for the start finds the right word as soon as it is over.
+            ops.notifier.status("live: following the stream");
             ops.notifier.ready();
         }
     }

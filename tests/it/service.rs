@@ -110,6 +110,7 @@ async fn it_is_ready_measured_watched_reloaded_and_proves_itself() {
     let mut manager = Manager::listen(&path);
     let env = [("NOTIFY_SOCKET", path.to_str().unwrap()), ("WATCHDOG_USEC", "1500000")];
     let daemon = Daemon::run_with(&config, &[], &env);
+    manager.hears("STATUS=live: following the stream").await;
     manager.hears("READY=1").await;
     manager.hears("STATUS=live: 1 of 1 stores, up to date").await;
     manager.hears("WATCHDOG=1").await;
