@@ -97,3 +97,31 @@ fn the_unit_is_hardened() {
     let (well, said) = run(&analyze, &arguments, folder.path());
     assert!(well, "{said}");
 }
+
+/// What `deploy/package.sh` makes itself is under target/package.
+#[test]
+fn what_the_package_holds_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let manifest: toml::Table = include_str!("../../Cargo.toml").parse().unwrap();
+    let assets = manifest["package"]["metadata"]["deb"]["assets"].as_array().unwrap();
+    assert!(assets.len() > 10, "{assets:?}");
+    for asset in assets {
+        let file = asset[0].as_str().unwrap();
+        let path = if file.contains('*') { root.join(file).parent().unwrap().to_path_buf() } else { root.join(file) };
+        assert!(file.starts_with("target/package/") || path.exists(), "{file} is not there");
+    }
+}
+
+#[test]
+fn the_scripts_can_be_read_by_their_shells() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for (shell, scripts) in [
+        ("sh", &["deploy/debian/postinst", "deploy/debian/prerm", "deploy/debian/postrm", "deploy/package.sh"][..]),
+        ("bash", &["deploy/trial/run.sh", ".ci/run", ".ci/promtool"]),
+    ] {
+        for script in scripts {
+            let (well, said) = run(shell, &["-n", script], root);
+            assert!(well, "{script}: {said}");
+        }
+    }
+}
