@@ -34,7 +34,7 @@ async fn get(address: &str, path: &str) -> (String, String) {
 }
 
 /// The value of a series; `None`: it is not shown.
-async fn metric(address: &str, series: &str) -> Option<f64> {
+pub async fn metric(address: &str, series: &str) -> Option<f64> {
     let (_, text) = get(address, "/metrics").await;
     text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
 }

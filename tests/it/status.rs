@@ -11,6 +11,7 @@ use tillstream::lsn::Lsn;
 use tillstream::source::Stream;
 
 use crate::harness::{Daemon, TestDb, tillstream, wait_until};
+use crate::service::metric;
 use crate::traders::{PATIENCE, all_live, said, set_up, trade_some};
 
 /// The screen, and the same as JSON. Both hold the same advice.
@@ -97,6 +98,12 @@ async fn every_trouble_has_its_words() {
     let words =
         [&format!("store {store} is quarantined"), "total_amount", &format!("tillstream resync --tenant {store}")];
     says(&config, &words).await;
+    // What happens in it is counted, but not applied.
+    let set_aside = "tillstream_changes_total{state=\"set_aside\",table=\"product\"}";
+    assert_eq!(metric(&listen, set_aside).await, Some(0.0));
+    let touch = format!("UPDATE {store}.products_product SET updated_at = now()");
+    assert!(client.execute(&touch, &[]).await.unwrap() > 0);
+    wait_until("changes passed over", PATIENCE, async || metric(&listen, set_aside).await > Some(0.0)).await;
     let fail = "INSERT INTO analytics_state.job_run (tenant, job, due, started, finished, error)
                 SELECT max(tenant), 'prune', now(), now(), now(), 'the disk is full' FROM analytics.tenant WHERE state = 'live'";
     client.batch_execute(fail).await.unwrap();
