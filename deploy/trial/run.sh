@@ -149,7 +149,7 @@ step "start"
 begun=$SECONDS
 holds "systemctl start comes back when it is live" "systemctl enable -q tillstream; systemctl start tillstream; $live"
 echo "        after $((SECONDS - begun)) s: $(show StatusText)"
-holds "healthz and readyz answer" 'curl -fsS http://127.0.0.1:9187/healthz http://127.0.0.1:9187/readyz'
+comes "healthz and readyz answer" 15 'curl -fsS http://127.0.0.1:9187/healthz http://127.0.0.1:9187/readyz'
 holds "no capability, no new privileges, a system call filter, its own user" \
     'p=/proc/$(systemctl show tillstream -P MainPID)/status
      grep -q "^CapEff:.0000000000000000" $p; grep -q "^NoNewPrivs:.1" $p; grep -q "^Seccomp:.2" $p
