@@ -11,7 +11,10 @@ target="${CARGO_TARGET_DIR:-target}"
 tillstream="$target/release/tillstream"
 out=target/package
 mkdir -p "$out"
-"$tillstream" man >"$out/tillstream.1"
+rm -rf "$out/man"
+"$tillstream" man "$out/man"
+# Without the line tables, which are five sixths of it.
+strip --strip-debug -o "$out/tillstream" "$tillstream"
 "$tillstream" completions bash >"$out/tillstream.bash"
 "$tillstream" completions zsh >"$out/_tillstream"
 "$tillstream" completions fish >"$out/tillstream.fish"

@@ -97,9 +97,9 @@ pub enum Command {
     Drop(DropArgs),
     /// A simulated shop on a throwaway PostgreSQL with live reports in the terminal
     Demo(DemoArgs),
-    /// Write the manual page to stdout
+    /// Write the manual page to stdout, or all manual pages into a folder
     #[command(hide = true)]
-    Man,
+    Man { folder: Option<PathBuf> },
     /// Write a completion script to stdout
     #[command(hide = true)]
     Completions { shell: clap_complete::Shell },
@@ -259,6 +259,9 @@ pub struct DropArgs {
     /// Do not ask
     #[arg(long)]
     pub yes: bool,
+    /// Drop the publication as this user: it belongs to whom init made it as
+    #[arg(long, value_name = "URL")]
+    pub admin_url: Option<String>,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -303,8 +306,10 @@ mod tests {
             "jobs --json",
             "jobs run day-roll --tenant t --at 2026-03-01T00:30:00+05:00",
             "drop --reports --yes",
+            "drop --yes --admin-url postgresql://postgres@/pos",
             "demo --seconds 5 --replay f.csv",
             "man",
+            "man target/man",
             "completions bash",
         ] {
             let args = std::iter::once("tillstream").chain(line.split(' '));

@@ -25,5 +25,6 @@ pub mod reports;
 pub mod schedule;
 pub mod source;
 pub mod sql;
+pub mod told;
 pub mod verify;
 pub mod version;

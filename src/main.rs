@@ -7,6 +7,7 @@ use clap::error::ErrorKind;
 use tillstream::cli::{Cli, Command};
 use tillstream::commands::{self, Outcome};
 use tillstream::ops::telemetry;
+use tillstream::told;
 
 /// It could not run: bad arguments, bad configuration, no connection.
 const COULD_NOT_RUN: u8 = 2;
@@ -31,24 +32,13 @@ fn main() -> ExitCode {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::DoesNotHold) => ExitCode::from(1),
         Err(e) if is_closed_pipe(&e) => ExitCode::SUCCESS,
-        Err(e) => fail(&told(&e)),
+        Err(e) => fail(&told::chain(&e)),
     }
 }
 
 /// Whoever read our stdout had enough of it.
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
-}
-
-/// The error and its causes on one line, each said once: some modules name the cause in their own text already.
-fn told(error: &anyhow::Error) -> String {
-    let mut text = String::new();
-    for cause in error.chain().map(ToString::to_string) {
-        if !text.contains(&cause) {
-            text = if text.is_empty() { cause } else { format!("{text}: {cause}") };
-        }
-    }
-    text
 }
 
 fn fail(message: &str) -> ExitCode {

@@ -1,8 +1,8 @@
-//! Numbered migrations of the report schema and the state schema, each in a transaction of its own under an advisory
-//! lock, so that two processes that upgrade at once do it once.
+//! Numbered migrations of the report schema and the state schema, all that are missing in one transaction under an
+//! advisory lock, so that two processes that upgrade at once do it once.
 
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, Transaction};
+use tokio_postgres::{Client, GenericClient, Transaction};
 
 use crate::sql::{ident, literal};
 
@@ -33,6 +33,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 11, name: "verification", sql: include_str!("../../sql/migrations/0011_verification.sql") },
     Migration { version: 12, name: "live_sums", sql: include_str!("../../sql/migrations/0012_live_sums.sql") },
     Migration { version: 13, name: "source_keys", sql: include_str!("../../sql/migrations/0013_source_keys.sql") },
+    Migration { version: 14, name: "verified", sql: include_str!("../../sql/migrations/0014_verified.sql") },
 ];
 const BOOTSTRAP: &str = include_str!("../../sql/migrations/0000_bootstrap.sql");
 
@@ -57,7 +58,7 @@ pub enum MigrateError {
         "schema {schema:?} holds table {table:?} that tillstream did not make; set [target] schema to another name"
     )]
     Occupied { schema: String, table: String },
-    #[error("migration {step}: {}", .source.as_db_error().map_or_else(|| .source.to_string(), |e| e.message().to_string()))]
+    #[error("migration {step}: {}", crate::told::describe(.source))]
     Server { step: String, source: tokio_postgres::Error },
 }
 
@@ -82,7 +83,7 @@ fn failed(step: &str) -> impl FnOnce(tokio_postgres::Error) -> MigrateError {
 ///
 /// # Errors
 /// What the server says.
-pub async fn version(client: &Client, schema: &str) -> Result<i32, MigrateError> {
+pub async fn version(client: &impl GenericClient, schema: &str) -> Result<i32, MigrateError> {
     let state = format!("{schema}_state");
     let there = client
         .query_one(
@@ -113,58 +114,53 @@ pub async fn require_latest(client: &Client, schema: &str) -> Result<(), Migrate
     }
 }
 
-/// Creates or upgrades both schemas.
+/// Creates or upgrades both schemas, in one transaction: whatever goes wrong, the old version is there as it was, and
+/// the older program still runs on it.
 ///
 /// # Errors
-/// [`MigrateError`]; steps before the one that failed stay done.
+/// [`MigrateError`]; nothing has changed then.
 pub async fn migrate(client: &mut Client, schema: &str) -> Result<Migrated, MigrateError> {
     let tx = locked(client, schema).await?;
+    let (from, to) = (version(&tx, schema).await?, latest());
+    if from > to {
+        return Err(MigrateError::Newer { schema: schema.to_string(), found: from, known: to });
+    }
+    if from == to {
+        return Ok(Migrated { from, to });
+    }
     for name in [schema.to_string(), format!("{schema}_state")] {
         ensure_schema(&tx, &name).await?;
     }
     tx.batch_execute(&fill(BOOTSTRAP, schema)).await.map_err(failed("0000_bootstrap"))?;
-    tx.commit().await.map_err(failed("0000_bootstrap"))?;
-
-    let from = version(client, schema).await?;
-    if from > latest() {
-        return Err(MigrateError::Newer { schema: schema.to_string(), found: from, known: latest() });
-    }
-    let mut to = from;
     for migration in MIGRATIONS.iter().filter(|m| m.version > from) {
         let step = format!("{:04}_{}", migration.version, migration.name);
-        let tx = locked(client, schema).await?;
-        // Whoever held the lock before may have done this step.
-        let insert =
-            fill("INSERT INTO {state}.migration (version, name) VALUES ($1, $2) ON CONFLICT DO NOTHING", schema);
-        let ours = tx.execute(&insert, &[&migration.version, &migration.name]).await.map_err(failed(&step))?;
-        if ours == 1 {
-            tx.batch_execute(&fill(migration.sql, schema)).await.map_err(|source| explain(schema, &step, source))?;
-            tracing::info!(step, schema, "migrated");
-        }
-        tx.commit().await.map_err(failed(&step))?;
-        to = migration.version;
+        tx.batch_execute(&fill(migration.sql, schema)).await.map_err(|source| explain(schema, &step, source))?;
+        let insert = fill("INSERT INTO {state}.migration (version, name) VALUES ($1, $2)", schema);
+        tx.execute(&insert, &[&migration.version, &migration.name]).await.map_err(failed(&step))?;
     }
+    tx.commit().await.map_err(failed("commit"))?;
+    tracing::info!(schema, from, to, "the report schema is up to date");
     Ok(Migrated { from, to })
 }
 
-/// Everything a fresh installation runs, or what is left from `from` on.
-pub fn print_sql(schema: &str, from: i32) -> String {
-    let mut script = String::new();
+/// Everything a fresh installation runs, or what is left from version `from` on up to `to`; one transaction.
+pub fn print_sql(schema: &str, from: i32, to: i32) -> String {
+    let mut script = String::from("BEGIN;\n");
     if from == 0 {
         for name in [schema.to_string(), format!("{schema}_state")] {
             script += &format!("CREATE SCHEMA IF NOT EXISTS {};\n", ident(&name));
         }
         script += &fill(BOOTSTRAP, schema);
     }
-    for migration in MIGRATIONS.iter().filter(|m| m.version > from) {
+    for migration in MIGRATIONS.iter().filter(|m| m.version > from && m.version <= to) {
         let record = format!(
             "INSERT INTO {{state}}.migration (version, name) VALUES ({}, {});",
             migration.version,
             literal(migration.name)
         );
-        script += &format!("\nBEGIN;\n{}{}\nCOMMIT;\n", fill(migration.sql, schema), fill(&record, schema));
+        script += &format!("\n{}{}\n", fill(migration.sql, schema), fill(&record, schema));
     }
-    script
+    script + "COMMIT;\n"
 }
 
 async fn locked<'c>(client: &'c mut Client, schema: &str) -> Result<Transaction<'c>, MigrateError> {
@@ -227,7 +223,7 @@ mod tests {
 
     #[test]
     fn every_placeholder_is_filled_with_a_quoted_name() {
-        let sql = print_sql("Shop reports", 0);
+        let sql = print_sql("Shop reports", 0, latest());
         assert!(sql.contains("CREATE TABLE \"Shop reports\".tenant"), "{sql}");
         assert!(sql.contains("\"Shop reports_state\".position"));
         assert!(!sql.contains("{reports}") && !sql.contains("{state}"));

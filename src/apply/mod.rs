@@ -26,6 +26,7 @@ use crate::domain::TenantId;
 use crate::facts::exact::Inexact;
 use crate::lsn::Lsn;
 
+pub use crate::told::describe;
 pub use batch::{Batch, Step};
 pub use statements::Statements;
 pub use writer::Writer;
@@ -59,14 +60,6 @@ impl ApplyError {
             ApplyError::Database(e) => does_not_fit(e),
             ApplyError::Taken { .. } | ApplyError::Unanswered => false,
         }
-    }
-}
-
-/// A database error with what the server said, not just "db error".
-pub fn describe(error: &tokio_postgres::Error) -> String {
-    match error.as_db_error() {
-        Some(db) => format!("{} (SQLSTATE {})", db.message(), db.code().code()),
-        None => error.to_string(),
     }
 }
 

@@ -67,6 +67,9 @@ const LOCKED: &str = "SELECT EXISTS (SELECT FROM pg_locks l JOIN pg_database d O
       AND l.classid = 1953066092 AND l.objid = (hashtext($1)::bigint & 4294967295)::oid)";
 
 impl Writer {
+    /// What the session that holds the lock, or waits for it, calls itself at the server.
+    pub const APPLICATION: &str = "tillstream writer";
+
     /// Takes the writer's lock on this session. `None`: another process holds it.
     pub async fn lock(client: &Client, state_schema: &str) -> Result<bool, tokio_postgres::Error> {
         client.query_one(LOCK, &[&state_schema]).await?.try_get(0)

@@ -3,6 +3,8 @@
 //! for the passwords that are known.
 
 use std::fmt::Write;
+use std::process::Stdio;
+use std::time::Duration;
 
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Row};
@@ -11,11 +13,14 @@ use super::{Outcome, check, say, status};
 use crate::cli::Global;
 use crate::config::{Config, Connection, parse_connection};
 use crate::sql::ident;
+use crate::told::chain;
 use crate::version;
 
 const HIDDEN: &str = "(hidden)";
 /// A shorter password could be any word: it is looked for in the configuration alone.
 const SEARCHED: usize = 4;
+/// How long systemd's tools may take.
+const TOOL_LIMIT: Duration = Duration::from_secs(5);
 
 /// # Errors
 /// Only where stdout cannot be written.
@@ -46,17 +51,44 @@ pub async fn run(global: &Global) -> anyhow::Result<Outcome> {
     section(&mut text, "check");
     match check::find(&config).await {
         Ok(findings) => text += &check::lines(&findings),
-        Err(e) => text += &format!("{e:#}\n"),
+        Err(e) => text += &format!("{}\n", chain(&e)),
     }
     section(&mut text, "status");
     match status::look(&config).await {
         Ok(status) => text += &format!("{}\n{}\n", status::screen(&status), status::document(&status)),
-        Err(e) => text += &format!("{e:#}\n"),
+        Err(e) => text += &format!("{}\n", chain(&e)),
+    }
+    service(&mut text).await;
+    if let Some(metrics) = status::metrics(config.http.listen).await {
+        section(&mut text, "metrics");
+        // Buckets of histograms are for graphs.
+        let lines = metrics.lines().filter(|line| !line.starts_with('#') && !line.contains("_bucket{"));
+        lines.for_each(|line| text += &format!("{line}\n"));
     }
     database(&mut text, "source", &config.source.connection, &SOURCE, &config).await;
     database(&mut text, "target", config.target_connection(), &TARGET, &config).await;
     say(scrubbed(text, &config))?;
     Ok(Outcome::Done)
+}
+
+/// What systemd knows of the service, and its last log lines, where there is a systemd that knows it.
+async fn service(text: &mut String) {
+    let unit = "tillstream.service";
+    let properties = "LoadState,ActiveState,SubState,StatusText,NRestarts,Result,ExecMainStatus,ActiveEnterTimestamp";
+    let calls: [(&str, &[&str]); 2] = [
+        ("systemctl", &["show", unit, "--property", properties]),
+        ("journalctl", &["--unit", unit, "--lines", "100", "--no-pager", "--output", "short-iso", "--quiet"]),
+    ];
+    for (program, arguments) in calls {
+        let ran =
+            tokio::process::Command::new(program).args(arguments).stdin(Stdio::null()).kill_on_drop(true).output();
+        let Ok(Ok(ran)) = tokio::time::timeout(TOOL_LIMIT, ran).await else { continue };
+        let said = String::from_utf8_lossy(&ran.stdout);
+        if ran.status.success() && !said.trim().is_empty() && !said.contains("LoadState=not-found") {
+            section(text, &format!("{program} {}", arguments.join(" ")));
+            text.push_str(&said);
+        }
+    }
 }
 
 fn section(text: &mut String, title: &str) {
@@ -94,14 +126,12 @@ fn place(url: &str) -> String {
     }
 }
 
-/// Catches what a server's message might quote.
+/// Catches what a server's message, or a line of the log, might quote.
 fn scrubbed(mut text: String, config: &Config) -> String {
-    for connection in [Some(&config.source.connection), config.target.connection.as_ref()].into_iter().flatten() {
-        let Some(password) = connection.pg.get_password() else { continue };
-        let password = String::from_utf8_lossy(password);
-        if password.len() >= SEARCHED {
-            text = text.replace(password.as_ref(), HIDDEN);
-        }
+    let connections = [Some(&config.source.connection), config.target.connection.as_ref()].into_iter().flatten();
+    let used = connections.filter_map(|c| c.pg.get_password()).map(|p| String::from_utf8_lossy(p).into_owned());
+    for password in used.chain(std::env::var("PGPASSWORD")).filter(|password| password.len() >= SEARCHED) {
+        text = text.replace(&password, HIDDEN);
     }
     text
 }

@@ -23,13 +23,21 @@ pub async fn run(config: &Config, args: &DropArgs) -> anyhow::Result<Outcome> {
     }
     let source = config.source.connection.connect(APPLICATION).await?;
     let target = config.target_connection().connect(APPLICATION).await?;
+    let admin = match &args.admin_url {
+        Some(url) => Some(super::admin(url)?.connect(APPLICATION).await?),
+        None => None,
+    };
     // First what may be refused: a running daemon holds the slot, and must not lose its position under it.
     if let Some(pid) = slot::info(&source, &config.source.slot).await?.and_then(|info| info.active_pid) {
         bail!(slot::SlotError::InUse { name: config.source.slot.clone(), pid: Some(pid) });
     }
     forget_position(config, &target, args.reports).await?;
     tell_of("slot", &config.source.slot, slot::drop(&source, &config.source.slot).await?);
-    tell_of("publication", &config.source.publication, publication::drop(&source, config).await?);
+    tell_of(
+        "publication",
+        &config.source.publication,
+        publication::drop(admin.as_ref().unwrap_or(&source), config).await?,
+    );
     if args.reports {
         for schema in [config.state_schema(), config.target.schema.clone()] {
             let statement = format!("DROP SCHEMA {} CASCADE", ident(&schema));

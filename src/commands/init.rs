@@ -6,7 +6,7 @@ use tokio_postgres::Client;
 use super::{Outcome, grants, say, tell};
 use crate::apply::migrate;
 use crate::cli::InitArgs;
-use crate::config::{Config, Connection, parse_connection};
+use crate::config::{Config, Connection};
 use crate::source::catalog::{Discovery, discover};
 use crate::source::{publication, slot};
 use crate::sql::{ident, literal};
@@ -19,11 +19,7 @@ pub const MIN_SERVER_VERSION: i32 = 140_000;
 /// What could not be set up, and what to do about it.
 pub async fn run(config: &Config, args: &InitArgs) -> anyhow::Result<Outcome> {
     let admin = match &args.admin_url {
-        Some(url) => {
-            let env = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
-            let connection = parse_connection(url, None, &env).map_err(|m| anyhow::anyhow!("--admin-url: {m}"))?;
-            Some(connection.connect(APPLICATION).await?)
-        }
+        Some(url) => Some(super::admin(url)?.connect(APPLICATION).await?),
         None => None,
     };
     if args.print_sql {
@@ -194,7 +190,7 @@ async fn print_sql(config: &Config, admin: Option<&Client>) -> anyhow::Result<()
         migrate::version(&target, &config.target.schema).await?
     };
     say(format!("-- report schema, as {} at the target", ident(config.target_connection().user())))?;
-    say(migrate::print_sql(&config.target.schema, from))?;
+    say(migrate::print_sql(&config.target.schema, from, migrate::latest()))?;
     let stores = discover(source, config).await.context("cannot read the catalogue")?;
     say("-- publication, as the owner of the tables")?;
     for statement in publication::print_sql(source, config, &stores.stores).await? {

@@ -8,6 +8,7 @@ pub mod grant;
 pub mod grants;
 pub mod init;
 pub mod jobs;
+mod man;
 pub mod recalculate;
 mod request;
 pub mod resync;
@@ -20,7 +21,7 @@ use clap::CommandFactory;
 
 use crate::apply::compat;
 use crate::cli::{Cli, Command, Global};
-use crate::config::Config;
+use crate::config::{Config, Connection};
 
 /// How a command that could run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,10 +66,11 @@ pub async fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Resync(args) => resync::run(config(global)?, &args).await,
         Command::Jobs(args) => jobs::run(config(global)?, args).await,
         Command::Demo(args) => demo::run(&args).await,
-        Command::Man => {
+        Command::Man { folder: None } => {
             clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout())?;
             Ok(Outcome::Done)
         }
+        Command::Man { folder: Some(folder) } => man::write(&folder),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "tillstream", &mut std::io::stdout());
             Ok(Outcome::Done)
@@ -80,15 +82,16 @@ pub async fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
 async fn reports_session(config: &Config, admin_url: Option<&str>) -> anyhow::Result<tokio_postgres::Client> {
     let client = match admin_url {
         None => config.target_connection().connect("tillstream").await?,
-        Some(url) => {
-            let environment = |name: &str| std::env::var(name).ok();
-            let admin =
-                crate::config::parse_connection(url, None, &environment).map_err(|e| anyhow!("--admin-url: {e}"))?;
-            admin.connect("tillstream").await?
-        }
+        Some(url) => admin(url)?.connect("tillstream").await?,
     };
     crate::apply::migrate::require_latest(&client, &config.target.schema).await?;
     Ok(client)
+}
+
+/// What `--admin-url` names.
+fn admin(url: &str) -> anyhow::Result<Connection> {
+    let environment = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    crate::config::parse_connection(url, None, &environment).map_err(|e| anyhow!("--admin-url: {e}"))
 }
 
 async fn readers(config: &Config, args: &crate::cli::GrantArgs, change: grant::Change) -> anyhow::Result<Outcome> {

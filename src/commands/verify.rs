@@ -241,7 +241,7 @@ async fn beside(config: &Arc<Config>, mut daemon: Daemon) -> anyhow::Result<Opti
     drop(snapshot(config).await?);
     daemon.take_turn().await?;
     if let Err(e) = daemon.ask("hold", json!({})).await {
-        tracing::info!("{e:#}; trying again");
+        tracing::info!("{}; trying again", crate::told::chain(&e));
         return Ok(None);
     }
     let Ok(snapshot) = tokio::time::timeout(SNAPSHOT_WAIT, snapshot(config)).await else {
@@ -255,7 +255,7 @@ async fn beside(config: &Arc<Config>, mut daemon: Daemon) -> anyhow::Result<Opti
     let answer = match daemon.ask("advance", json!({ "lsn": snapshot.position.to_string() })).await {
         Ok(answer) => answer,
         Err(e) => {
-            tracing::info!("{e:#}; trying again");
+            tracing::info!("{}; trying again", crate::told::chain(&e));
             return Ok(None);
         }
     };

@@ -3,16 +3,17 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tokio_postgres::config::{Host, SslMode as PgSslMode};
+use tokio_postgres::config::{ChannelBinding, Host, SslMode as PgSslMode};
 
 use super::reader::nearest;
+use super::service::{self, Service};
 use super::{Connection, SslMode, TlsSettings};
 
 /// Looks up an environment variable; an empty one is none.
 pub type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// Keywords that libpq knows and that change nothing for us.
-const HARMLESS: &[&str] = &[
+pub(super) const HARMLESS: &[&str] = &[
     "fallback_application_name",
     "gssencmode",
     "krbsrvname",
@@ -37,9 +38,9 @@ const PASSED_ON: &[&str] = &[
     "keepalives",
     "keepalives_idle",
     "keepalives_interval",
-    "channel_binding",
 ];
-const OURS: &[&str] = &["sslmode", "sslrootcert", "sslcert", "sslkey", "passfile"];
+const OURS: &[&str] =
+    &["sslmode", "sslrootcert", "sslcert", "sslkey", "channel_binding", "passfile", "service", "servicefile"];
 
 /// Where distributions keep the certificates that `sslrootcert=system` means.
 const SYSTEM_ROOTS: &[&str] = &[
@@ -52,6 +53,11 @@ const SYSTEM_ROOTS: &[&str] = &[
 /// Reads a connection string. `password` is the content of the configured password file, if any.
 pub fn connection(text: &str, password: Option<String>, env: Env<'_>) -> Result<Connection, String> {
     let parts = Parts::split(text)?;
+    let service = match parts.ours("service").or_else(|| env("PGSERVICE")) {
+        Some(name) => service::find(&name, parts.ours("servicefile"), env)?,
+        None => Service::new(),
+    };
+    let env: Env<'_> = &|name| service.get(name).cloned().filter(|value| !value.is_empty()).or_else(|| env(name));
     let mut pg: tokio_postgres::Config = parts.rest.parse().map_err(|e: tokio_postgres::Error| {
         let cause = std::error::Error::source(&e).map_or_else(|| e.to_string(), ToString::to_string);
         format!("not a connection string: {cause}")
@@ -63,6 +69,12 @@ pub fn connection(text: &str, password: Option<String>, env: Env<'_>) -> Result<
         SslMode::Disable => PgSslMode::Disable,
         SslMode::Prefer => PgSslMode::Prefer,
         SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => PgSslMode::Require,
+    });
+    pg.channel_binding(match parts.ours("channel_binding").or_else(|| env("PGCHANNELBINDING")).as_deref() {
+        None | Some("prefer") => ChannelBinding::Prefer,
+        Some("disable") => ChannelBinding::Disable,
+        Some("require") => ChannelBinding::Require,
+        Some(other) => return Err(format!("unknown channel_binding {other:?}; one of disable, prefer, require")),
     });
     if pg.get_password().is_none() {
         let found = match password.or_else(|| env("PGPASSWORD")) {
@@ -171,6 +183,27 @@ fn fill_from_environment(pg: &mut tokio_postgres::Config, env: Env<'_>) -> Resul
     if pg.get_hosts().len() > 1 || pg.get_hostaddrs().len() > 1 || pg.get_ports().len() > 1 {
         return Err("one host only: a replication slot lives on one server".to_string());
     }
+    if pg.get_hostaddrs().is_empty()
+        && pg.get_hosts().is_empty()
+        && let Some(address) = env("PGHOSTADDR")
+    {
+        pg.hostaddr(address.parse().map_err(|_| format!("PGHOSTADDR is not an address: {address:?}"))?);
+    }
+    if pg.get_options().is_none()
+        && let Some(options) = env("PGOPTIONS")
+    {
+        pg.options(options);
+    }
+    if pg.get_connect_timeout().is_none()
+        && let Some(seconds) = env("PGCONNECT_TIMEOUT")
+    {
+        let wrong = |_| format!("PGCONNECT_TIMEOUT is not a number of seconds: {seconds:?}");
+        // As libpq reads it, but for "without end", which is no good for a daemon.
+        match seconds.parse::<u64>().map_err(wrong)? {
+            0 => {}
+            seconds => drop(pg.connect_timeout(Duration::from_secs(seconds.max(2)))),
+        }
+    }
     if pg.get_hosts().is_empty() {
         let socket_dir = Path::new("/var/run/postgresql");
         match (env("PGHOST"), pg.get_hostaddrs().first()) {
@@ -244,7 +277,7 @@ fn url_pairs(query: &str) -> Result<Vec<(String, String)>, String> {
         .split('&')
         .filter(|pair| !pair.is_empty())
         .map(|pair| {
-            let (key, value) = pair.split_once('=').ok_or_else(|| format!("no value for {pair:?} in the URL"))?;
+            let (key, value) = pair.split_once('=').ok_or("a part of the URL after ? that is not keyword=value")?;
             Ok((percent_decode(key)?, percent_decode(value)?))
         })
         .collect()

@@ -95,3 +95,58 @@ fn wrong_strings_are_refused_without_showing_secrets() {
     assert!(!read("password=my secret").unwrap_err().contains("secret"));
     assert!(!read("postgresql://me:sec%ret@db").map_or_else(|e| e, |_| String::new()).contains("sec"));
 }
+
+#[test]
+fn a_service_stands_between_the_string_and_the_environment() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("services");
+    std::fs::write(&file, "[pos]\nhost=db.example\nport=5433\nuser=till\npassword=secret word\nsslmode=require\n")
+        .unwrap();
+    let env = |name: &str| match name {
+        "PGSERVICEFILE" => Some(file.display().to_string()),
+        "PGPORT" => Some("7000".to_string()),
+        "PGDATABASE" => Some("shop".to_string()),
+        _ => None,
+    };
+    for text in ["service=pos user=other", "postgresql://other@/?service=pos"] {
+        let c = connection(text, None, &env).unwrap();
+        assert_eq!(c.pg.get_hosts(), [Host::Tcp("db.example".to_string())], "{text}");
+        assert_eq!((c.pg.get_ports(), c.pg.get_user(), c.pg.get_dbname()), (&[5433][..], Some("other"), Some("shop")));
+        assert_eq!((c.tls.mode, c.pg.get_password()), (SslMode::Require, Some("secret word".as_bytes())));
+    }
+    let by_variable = |name: &str| if name == "PGSERVICE" { Some("pos".to_string()) } else { env(name) };
+    assert_eq!(connection("dbname=x", None, &by_variable).unwrap().pg.get_user(), Some("till"));
+    let unknown = connection("service=elsewhere", None, &env).unwrap_err();
+    assert!(unknown.contains("no definition of service \"elsewhere\"") && unknown.contains("services"), "{unknown}");
+    // A file named in the string is looked into first; one that cannot be read is told.
+    let gone = connection("service=pos servicefile=/nowhere/services", None, &env).unwrap_err();
+    assert!(gone.contains("/nowhere/services"), "{gone}");
+    std::fs::write(dir.path().join("pg_service.conf"), "[pos]\nhost=of.the.system\n").unwrap();
+    let system = |name: &str| (name == "PGSYSCONFDIR").then(|| dir.path().display().to_string());
+    let c = connection("service=pos user=till", None, &system).unwrap();
+    assert_eq!(c.pg.get_hosts(), [Host::Tcp("of.the.system".to_string())]);
+}
+
+#[test]
+fn other_variables_of_libpq() {
+    let env = |name: &str| match name {
+        "PGHOSTADDR" => Some("10.0.0.7".to_string()),
+        "PGOPTIONS" => Some("-c work_mem=8MB".to_string()),
+        "PGCONNECT_TIMEOUT" => Some("3".to_string()),
+        "PGCHANNELBINDING" => Some("require".to_string()),
+        _ => None,
+    };
+    let c = connection("user=till", None, &env).unwrap();
+    assert_eq!(c.pg.get_hostaddrs(), ["10.0.0.7".parse::<std::net::IpAddr>().unwrap()]);
+    assert_eq!(
+        (c.pg.get_options(), c.pg.get_connect_timeout()),
+        (Some("-c work_mem=8MB"), Some(&Duration::from_secs(3)))
+    );
+    assert_eq!(c.pg.get_channel_binding(), ChannelBinding::Require);
+    assert!(read("host=db channel_binding=maybe").unwrap_err().contains("maybe"));
+}
+
+#[test]
+fn a_password_with_a_question_mark_is_not_shown_in_part() {
+    assert!(!read("postgresql://me:sec?ret@db/pos").unwrap_err().contains("ret@"));
+}

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use tokio_postgres::config::ChannelBinding;
 use toml::de::{DeTable, DeValue};
 
 use super::error::ConfigErrors;
@@ -105,6 +106,13 @@ fn read_connection(section: &Section<'_>, default_url: Option<&str>, env: Env<'_
 
 fn read_source(section: Section<'_>, env: Env<'_>) -> Option<SourceConfig> {
     let connection = read_connection(&section, Some(DEFAULT_URL), env);
+    if connection.as_ref().is_some_and(|c| c.pg.get_channel_binding() == ChannelBinding::Require) {
+        section.problem(
+            "url",
+            "channel_binding=require: the replication connection cannot bind; leave it at prefer, and let \
+             sslmode=verify-full tell the server from a stranger",
+        );
+    }
     let slot = section.parsed("slot", "tillstream".to_string(), values::slot);
     let publication = section.parsed("publication", "tillstream".to_string(), values::identifier);
     let on_slot_lost = section.parsed("on_slot_lost", OnSlotLost::Stop, |v| match v {

@@ -271,3 +271,11 @@ fn a_service_credential_needs_no_key() {
     let key = format!("[source]\npassword_file = {:?}\n", dir.path().join("other").display().to_string());
     assert_eq!(password(&key).as_deref(), Some("from the key"));
 }
+
+#[test]
+fn what_the_replication_connection_cannot_keep_is_not_promised() {
+    let parse = |text: &str| Config::parse("daemon.toml", text, &|_| None);
+    let refused = parse("[source]\nurl = 'postgresql://till@db/pos?channel_binding=require'").unwrap_err();
+    assert!(refused.to_string().contains("verify-full"), "{refused}");
+    parse("[target]\nurl = 'postgresql://till@db/reports?channel_binding=require'").unwrap();
+}

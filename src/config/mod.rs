@@ -7,6 +7,7 @@ mod load;
 pub mod mapping;
 mod reader;
 pub mod reading;
+mod service;
 mod tables;
 mod values;
 

@@ -102,6 +102,8 @@ pub struct Assembler {
     keys: Vec<TextKey>,
     /// Row changes by table since the last look, for metrics.
     pub seen_changes: HashMap<TableKind, u64>,
+    /// The same of stores that are not live: they are left out.
+    pub passed_over: HashMap<TableKind, u64>,
 }
 
 impl Assembler {
@@ -124,6 +126,7 @@ impl Assembler {
             faults: Vec::new(),
             keys: Vec::new(),
             seen_changes: HashMap::new(),
+            passed_over: HashMap::new(),
         }
     }
 
@@ -241,6 +244,13 @@ impl Assembler {
             Some(Route::Ignored) | None => return,
         };
         if !self.wanted(tenant) {
+            if let Ok(plans) = plans
+                && self.stores.get(tenant).is_some_and(|store| !store.live)
+            {
+                for plan in plans {
+                    *self.passed_over.entry(plan.kind).or_default() += 1;
+                }
+            }
             return;
         }
         let unusable = match plans {

@@ -203,7 +203,7 @@ async fn lock(
     progress: &Progress,
     failures: &mut u32,
 ) -> Result<Option<tokio_postgres::Client>, EngineError> {
-    let client = config.target_connection().connect("tillstream writer").await?;
+    let client = config.target_connection().connect(Writer::APPLICATION).await?;
     let since = Moment::now();
     let mut told = false;
     let mut caught_up = None;

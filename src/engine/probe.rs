@@ -35,7 +35,7 @@ impl Probe {
         let (tell, seen) = watch::channel(None);
         let task = tokio::spawn(async move {
             if let Err(e) = ask(&source, &config, &progress, &tell).await {
-                tracing::debug!(error = %e, "the source does not tell its position any more");
+                tracing::debug!(error = %crate::told::describe(&e), "the source does not tell its position any more");
             }
         });
         Probe { seen, task }
@@ -66,11 +66,12 @@ async fn ask(
         let at = Instant::now();
         let end: Lsn = source.query_one(&statement, &[]).await?.try_get(0)?;
         tell.send_replace(Some((end, at)));
-        if asked.is_multiple_of(SLOT_EVERY)
-            && let Some(info) = slot::info(source, &config.source.slot).await?
-        {
-            progress.slot(info.retained_bytes, info.active_pid.is_some());
-            watch_kept(&info, config.source.retained_wal_warning, &mut kept);
+        if asked.is_multiple_of(SLOT_EVERY) {
+            let info = slot::info(source, &config.source.slot).await?;
+            progress.slot(info.as_ref());
+            if let Some(info) = &info {
+                watch_kept(info, config.source.retained_wal_warning, &mut kept);
+            }
         }
         asked = asked.wrapping_add(1);
         tokio::time::sleep(EVERY).await;

@@ -13,6 +13,7 @@ use crate::ops::health::Health;
 use crate::ops::metrics::{Metrics, ReconnectCause};
 use crate::ops::systemd::Notifier;
 use crate::schedule::Job;
+use crate::source::slot::SlotInfo;
 
 /// Cheap to clone; all clones are one. Without [`Progress::watched`] only the counters are kept.
 #[derive(Debug, Clone, Default)]
@@ -82,6 +83,8 @@ impl Progress {
         if let Some(ops) = self.ops() {
             ops.health.set_stream_live(true);
             ops.metrics.slot_active.set(1);
+            // Who waits for the start finds the right word as soon as it is over.
+            ops.notifier.status("live: following the stream");
             ops.notifier.ready();
         }
     }
@@ -149,11 +152,13 @@ impl Progress {
         }
     }
 
-    /// Row changes received by table; takes them.
-    pub(super) fn seen(&self, changes: &mut HashMap<TableKind, u64>) {
-        for (table, count) in changes.drain() {
-            if let Some(ops) = self.ops() {
-                ops.metrics.changes(table).inc_by(count);
+    /// Row changes received by table, of live stores and of those set aside; takes them.
+    pub(super) fn seen(&self, live: &mut HashMap<TableKind, u64>, passed_over: &mut HashMap<TableKind, u64>) {
+        for (is_live, changes) in [(true, live), (false, passed_over)] {
+            for (table, count) in changes.drain() {
+                if let Some(ops) = self.ops() {
+                    ops.metrics.changes(table, is_live).inc_by(count);
+                }
             }
         }
     }
@@ -165,11 +170,13 @@ impl Progress {
         }
     }
 
-    pub(super) fn slot(&self, retained_bytes: Option<i64>, active: bool) {
-        if let Some(ops) = self.ops() {
-            ops.metrics.retained_wal_bytes.set(retained_bytes.unwrap_or_default());
-            ops.metrics.slot_active.set(i64::from(active));
-        }
+    /// `None`: there is no such slot.
+    pub(super) fn slot(&self, slot: Option<&SlotInfo>) {
+        let Some(ops) = self.ops() else { return };
+        let metrics = &ops.metrics;
+        metrics.retained_wal_bytes.set(slot.and_then(|s| s.retained_bytes).unwrap_or_default());
+        metrics.slot_active.set(i64::from(slot.is_some_and(|s| s.active_pid.is_some())));
+        metrics.set_slot(slot.map_or("missing", SlotInfo::state), slot.and_then(|s| s.safe_wal_size));
     }
 
     /// How many stores are in each state.

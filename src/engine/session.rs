@@ -29,7 +29,7 @@ use crate::apply::writer::Applied;
 use crate::apply::{ApplyError, Writer};
 use crate::config::Config;
 use crate::lsn::Lsn;
-use crate::source::{Identity, SourceError, SourceErrorKind, Stream, StreamEvent, slot};
+use crate::source::{Identity, STREAM_APPLICATION, SourceError, SourceErrorKind, Stream, StreamEvent, slot};
 
 /// How often the session looks at what is not an event: requests, durable positions, the calendar.
 const HEARTBEAT: Duration = Duration::from_millis(200);
@@ -354,7 +354,7 @@ impl Session {
             self.moved = Moment::now();
         }
         self.progress.applied(&applied, self.clock.now());
-        self.progress.seen(&mut self.assembler.seen_changes);
+        self.progress.seen(&mut self.assembler.seen_changes, &mut self.assembler.passed_over);
     }
 
     /// Between two batches, the writer at home.
@@ -509,7 +509,7 @@ async fn next(press: &mut Option<Press>) -> Result<Option<Applied>, EngineError>
 /// Waits a little for whoever held the slot last and is gone already.
 async fn open_stream(config: &Config, start: Lsn) -> Result<(Stream, Identity), SourceError> {
     let source = &config.source;
-    let settings = source.connection.replication(&source.slot, &source.publication, "tillstream stream");
+    let settings = source.connection.replication(&source.slot, &source.publication, STREAM_APPLICATION);
     let since = Moment::now();
     loop {
         match Stream::open(settings.clone(), start).await {

@@ -7,8 +7,8 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prometheus::{
-    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Counter, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry, TextEncoder,
 };
 
 use crate::config::TableKind;
@@ -73,6 +73,9 @@ impl ReconnectCause {
 /// The states of a store, as in the report table `tenant`.
 pub const STORE_STATES: [&str; 6] = ["discovered", "published", "copying", "live", "quarantined", "gone"];
 
+/// The states of the slot's WAL, as `pg_replication_slots.wal_status` names them, and that there is no slot.
+pub const SLOT_STATES: [&str; 5] = ["reserved", "extended", "unreserved", "lost", "missing"];
+
 /// Cheap to clone and safe to share: all clones count into one registry.
 #[derive(Debug, Clone)]
 pub struct Metrics {
@@ -89,6 +92,9 @@ pub struct Metrics {
     reconnects: IntCounterVec,
     pub retained_wal_bytes: IntGauge,
     pub slot_active: IntGauge,
+    slot_state: IntGaugeVec,
+    slot_safe_bytes: IntGaugeVec,
+    pub reload_successful: IntGauge,
     stores: IntGaugeVec,
     job_last_success: GaugeVec,
     job_duration: HistogramVec,
@@ -97,6 +103,7 @@ pub struct Metrics {
     verify_last_success: GaugeVec,
     verify_differences: IntGaugeVec,
     resident_memory: IntGauge,
+    cpu: Counter,
 }
 
 /// The figures of one job.
@@ -129,7 +136,12 @@ impl Metrics {
                 "tillstream_last_commit_timestamp_seconds",
                 "When the source committed the last applied transaction; 0: none yet",
             )?,
-            changes: counters(&r, "tillstream_changes_total", "Applied row changes by logical table", &["table"])?,
+            changes: counters(
+                &r,
+                "tillstream_changes_total",
+                "Row changes by logical table: of live stores, applied; of stores set aside, passed over",
+                &["table", "state"],
+            )?,
             transactions: counter(&r, "tillstream_transactions_total", "Applied source transactions")?,
             batch_changes: histogram(&r, "tillstream_batch_changes", "Row changes in one write", BATCH_CHANGES)?,
             batch_seconds: histogram(
@@ -147,6 +159,23 @@ impl Metrics {
             reconnects: counters(&r, "tillstream_reconnects_total", "Connections made anew by cause", &["cause"])?,
             retained_wal_bytes: gauge(&r, "tillstream_retained_wal_bytes", "WAL the source keeps for the slot")?,
             slot_active: gauge(&r, "tillstream_slot_active", "1 while the slot is streamed by this daemon")?,
+            slot_state: gauges(
+                &r,
+                "tillstream_slot_state",
+                "1 for the state of the slot's WAL, 0 for the others",
+                &["state"],
+            )?,
+            slot_safe_bytes: gauges(
+                &r,
+                "tillstream_slot_safe_wal_bytes",
+                "WAL that may still be written before the slot is lost; absent: no limit is set",
+                &[],
+            )?,
+            reload_successful: gauge(
+                &r,
+                "tillstream_config_last_reload_successful",
+                "1 if the configuration as last read is in use; 0: it had mistakes, the one before is in use",
+            )?,
             stores: gauges(&r, "tillstream_stores", "Stores by state", &["state"])?,
             job_last_success: floats(
                 &r,
@@ -175,14 +204,19 @@ impl Metrics {
                 &[],
             )?,
             resident_memory: gauge(&r, "process_resident_memory_bytes", "Resident memory of the process")?,
+            cpu: float_counter(&r, "process_cpu_seconds_total", "Time the process has spent on a processor")?,
             registry: r,
         };
+        float(&metrics.registry, "process_start_time_seconds", "When the process started")?
+            .set(unix_seconds(SystemTime::now()));
+        metrics.reload_successful.set(1);
         gauges(&metrics.registry, "tillstream_build_info", "Always 1: what is running", &["version", "commit"])?
             .with_label_values(&[version, commit])
             .set(1);
         // A series that begins at its first event hides that event from rate(): show the known ones at zero.
         for kind in TableKind::ALL {
-            metrics.changes(kind);
+            metrics.changes(kind, true);
+            metrics.changes(kind, false);
         }
         for cause in ReconnectCause::ALL {
             metrics.reconnects(cause);
@@ -191,8 +225,8 @@ impl Metrics {
         Ok(metrics)
     }
 
-    pub fn changes(&self, table: TableKind) -> IntCounter {
-        self.changes.with_label_values(&[table.name()])
+    pub fn changes(&self, table: TableKind, is_live: bool) -> IntCounter {
+        self.changes.with_label_values(&[table.name(), if is_live { "live" } else { "set_aside" }])
     }
 
     pub fn reconnects(&self, cause: ReconnectCause) -> IntCounter {
@@ -204,6 +238,18 @@ impl Metrics {
         for state in STORE_STATES {
             let count = counts.iter().filter(|(name, _)| *name == state).map(|(_, count)| *count).sum::<usize>();
             self.stores.with_label_values(&[state]).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// The slot is in this one of [`SLOT_STATES`]; so much WAL more and it is lost.
+    pub fn set_slot(&self, state: &str, safe_bytes: Option<i64>) {
+        for known in SLOT_STATES {
+            self.slot_state.with_label_values(&[known]).set(i64::from(known == state));
+        }
+        match safe_bytes {
+            Some(bytes) => self.slot_safe_bytes.with_label_values::<&str>(&[]).set(bytes),
+            // It fails only where it was not shown.
+            None => drop(self.slot_safe_bytes.remove_label_values::<&str>(&[])),
         }
     }
 
@@ -232,6 +278,10 @@ impl Metrics {
         if let Some(bytes) = resident_bytes() {
             self.resident_memory.set(bytes);
         }
+        if let Some(seconds) = cpu_seconds() {
+            // A counter is only ever added to.
+            self.cpu.inc_by((seconds - self.cpu.get()).max(0.0));
+        }
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }
 }
@@ -248,6 +298,14 @@ fn resident_bytes() -> Option<i64> {
     line.trim().strip_suffix(" kB")?.parse::<i64>().ok()?.checked_mul(1024)
 }
 
+/// Of all threads together.
+fn cpu_seconds() -> Option<f64> {
+    let used = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_SELF).ok()?;
+    #[allow(clippy::cast_precision_loss)] // exact to the microsecond for centuries
+    let seconds = |t: nix::sys::time::TimeVal| t.tv_sec() as f64 + t.tv_usec() as f64 / 1e6;
+    Some(seconds(used.user_time()) + seconds(used.system_time()))
+}
+
 type Result<T, E = prometheus::Error> = std::result::Result<T, E>;
 
 fn add<M: prometheus::core::Collector + Clone + 'static>(registry: &Registry, metric: M) -> Result<M> {
@@ -261,6 +319,10 @@ fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge> {
 
 fn float(registry: &Registry, name: &str, help: &str) -> Result<Gauge> {
     add(registry, Gauge::new(name, help)?)
+}
+
+fn float_counter(registry: &Registry, name: &str, help: &str) -> Result<Counter> {
+    add(registry, Counter::new(name, help)?)
 }
 
 fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec> {
@@ -288,118 +350,5 @@ fn histograms(registry: &Registry, name: &str, help: &str, buckets: &[f64], labe
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-mod tests {
-    use super::*;
-
-    fn full() -> Metrics {
-        let m = Metrics::new("1.2.3", "abcdef0").unwrap();
-        m.changes(TableKind::SaleItem).inc_by(7);
-        m.transactions.inc_by(2);
-        m.batch_changes.observe(900.0);
-        m.batch_seconds.observe(0.004);
-        m.commit_to_visible_seconds.observe(0.006);
-        m.reconnects(ReconnectCause::Server).inc();
-        m.set_stores(&[("live", 49), ("quarantined", 1), ("no such state", 3)]);
-        m.lag_bytes.set(1024);
-        m.last_commit_timestamp_seconds.set(1_700_000_000.5);
-        let job = m.job("daily_sales");
-        job.duration_seconds.observe(0.2);
-        job.drifted_rows.inc_by(3);
-        job.failures.inc();
-        job.succeeded_at(UNIX_EPOCH + Duration::from_secs(1_700_000_000));
-        m.set_verify(Some(UNIX_EPOCH + Duration::from_secs(1_700_000_001)), 0);
-        m
-    }
-
-    #[test]
-    fn every_promised_name_is_there() {
-        let text = full().render().unwrap();
-        for line in [
-            "tillstream_lag_bytes 1024",
-            "tillstream_lag_seconds 0",
-            "tillstream_last_commit_timestamp_seconds 1700000000.5",
-            "tillstream_changes_total{table=\"sale_item\"} 7",
-            "tillstream_changes_total{table=\"sale\"} 0",
-            "tillstream_transactions_total 2",
-            "tillstream_batch_changes_bucket{le=\"1000\"} 1",
-            "tillstream_batch_seconds_bucket{le=\"0.0025\"} 0",
-            "tillstream_commit_to_visible_seconds_count 1",
-            "tillstream_reconnects_total{cause=\"server\"} 1",
-            "tillstream_retained_wal_bytes 0",
-            "tillstream_slot_active 0",
-            "tillstream_stores{state=\"live\"} 49",
-            "tillstream_stores{state=\"gone\"} 0",
-            "tillstream_job_last_success_timestamp_seconds{job=\"daily_sales\"} 1700000000",
-            "tillstream_job_duration_seconds_sum{job=\"daily_sales\"} 0.2",
-            "tillstream_job_drifted_rows_total{job=\"daily_sales\"} 3",
-            "tillstream_job_failures_total{job=\"daily_sales\"} 1",
-            "tillstream_verify_last_success_timestamp_seconds 1700000001",
-            "tillstream_verify_differences 0",
-            "tillstream_build_info{commit=\"abcdef0\",version=\"1.2.3\"} 1",
-        ] {
-            assert!(text.lines().any(|l| l == line), "{line} is missing in\n{text}");
-        }
-        assert!(!text.contains("no such state"));
-    }
-
-    #[test]
-    fn memory_is_read_at_each_scrape() {
-        let text = full().render().unwrap();
-        let line = text.lines().find(|l| l.starts_with("process_resident_memory_bytes ")).unwrap();
-        assert!(line.rsplit(' ').next().unwrap().parse::<u64>().unwrap() > 100_000, "{line}");
-    }
-
-    #[test]
-    fn what_never_happened_has_no_time() {
-        let text = Metrics::new("1", "").unwrap().render().unwrap();
-        assert!(!text.contains("tillstream_verify_"), "verify is shown while switched off");
-        assert!(!text.contains("tillstream_job_last_success"), "a job that never ran has a time");
-    }
-
-    #[test]
-    fn each_family_has_help_and_type_once() {
-        let text = full().render().unwrap();
-        let mut names = std::collections::BTreeSet::new();
-        for line in text.lines().filter_map(|l| l.strip_prefix("# TYPE ")) {
-            let (name, kind) = line.split_once(' ').unwrap();
-            assert!(names.insert(name.to_owned()), "{name} twice");
-            assert!(text.contains(&format!("# HELP {name} ")), "{name} has no help");
-            assert_eq!(kind == "counter", name.ends_with("_total"), "{name} is a {kind}");
-        }
-        assert_eq!(names.len(), 20);
-    }
-
-    #[test]
-    fn clones_count_together_from_many_threads() {
-        let m = full();
-        std::thread::scope(|scope| {
-            for _ in 0..4 {
-                let m = m.clone();
-                scope.spawn(move || (0..1000).for_each(|_| m.changes(TableKind::Sale).inc()));
-            }
-        });
-        assert_eq!(m.changes(TableKind::Sale).get(), 4000);
-    }
-
-    /// The linter that Prometheus brings, where it is installed (or named by PROMTOOL); the tests above say most of it.
-    #[test]
-    fn promtool_is_content() {
-        let tool = std::env::var("PROMTOOL").unwrap_or_else(|_| "promtool".to_owned());
-        let child = std::process::Command::new(&tool)
-            .args(["check", "metrics"])
-            .stdin(std::process::Stdio::piped())
-            .stdout(std::process::Stdio::piped())
-            .stderr(std::process::Stdio::piped())
-            .spawn();
-        let Ok(mut child) = child else {
-            eprintln!("skipped: no {tool} here");
-            return;
-        };
-        let text = full().render().unwrap();
-        std::io::Write::write_all(&mut child.stdin.take().unwrap(), text.as_bytes()).unwrap();
-        let out = child.wait_with_output().unwrap();
-        let said = String::from_utf8_lossy(&out.stderr).into_owned() + &String::from_utf8_lossy(&out.stdout);
-        assert!(out.status.success() && said.trim().is_empty(), "{said}");
-    }
-}
+#[path = "metrics_tests.rs"]
+mod tests;

@@ -3,6 +3,8 @@
 use std::io::IsTerminal;
 use std::sync::OnceLock;
 
+use tracing::{Level, Metadata};
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
@@ -41,7 +43,15 @@ pub fn init(format: LogFormat, verbosity: i8, service: bool) {
         (LogFormat::Json, _) => tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(stderr).boxed(),
     };
     // A second initialisation (tests in one process) is not an error worth a panic.
-    let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();
+    let _ = tracing_subscriber::registry().with(filter).with(filter_fn(may_speak)).with(lines).try_init();
+}
+
+/// Libraries that quote statements, their parameters and messages of the protocol below a warning: rows of the POS and
+/// passwords, which no level may show, not even that of `RUST_LOG`.
+const TALKATIVE: [&str; 3] = ["tokio_postgres", "pgwire_replication", "postgres_protocol"];
+
+fn may_speak(metadata: &Metadata<'_>) -> bool {
+    *metadata.level() <= Level::WARN || !TALKATIVE.iter().any(|library| metadata.target().starts_with(library))
 }
 
 /// From now on as if the daemon had been started under this level.

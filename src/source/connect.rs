@@ -74,7 +74,7 @@ impl ConnectError {
         let io_error = error.source().and_then(|e| e.downcast_ref::<io::Error>());
         let problem = match error.code() {
             Some(code) => {
-                let message = error.as_db_error().map_or(cause, |e| e.message().to_string());
+                let message = error.as_db_error().map_or(cause, crate::told::server);
                 match *code {
                     SqlState::INVALID_PASSWORD
                     | SqlState::INVALID_AUTHORIZATION_SPECIFICATION
@@ -222,7 +222,7 @@ where
     tokio::spawn(async move {
         // Whoever uses the client gets an error of their own; this is for the curious.
         if let Err(e) = connection.await {
-            tracing::debug!(error = %e, "database connection ended");
+            tracing::debug!(error = %crate::told::describe(&e), "database connection ended");
         }
     });
 }

@@ -21,6 +21,9 @@ pub mod snapshot;
 pub mod stream;
 mod tls;
 
+/// What the replication connection calls itself at the server.
+pub const STREAM_APPLICATION: &str = "tillstream stream";
+
 pub use courtesy::{CourtesyError, giving_way};
 pub use error::{SourceError, SourceErrorKind};
 pub use mapped::forms;

@@ -26,7 +26,7 @@ pub enum PublicationError {
     Locked { what: String, attempts: u32, timeout: Duration },
     #[error("publication {name:?} is FOR ALL TABLES or FOR TABLES IN SCHEMA, which could break the POS's own writes; run: DROP PUBLICATION {};", ident(.name))]
     Foreign { name: String },
-    #[error("publication: {statement}: {}", .source.as_db_error().map_or_else(|| .source.to_string(), |e| e.message().to_string()))]
+    #[error("publication: {statement}: {}", crate::told::describe(.source))]
     Server { statement: String, source: tokio_postgres::Error },
 }
 

@@ -35,6 +35,11 @@ pub struct SlotInfo {
 }
 
 impl SlotInfo {
+    /// `wal_status`, or `lost` where it was invalidated for another reason.
+    pub fn state(&self) -> &str {
+        if self.lost() { "lost" } else { self.wal_status.as_deref().unwrap_or("lost") }
+    }
+
     /// Its WAL is gone: following on from it is not possible any more.
     pub fn lost(&self) -> bool {
         self.wal_status.as_deref() == Some("lost") || self.invalidation_reason.is_some()
@@ -72,7 +77,7 @@ pub enum SlotError {
 }
 
 fn message(error: &tokio_postgres::Error) -> String {
-    error.as_db_error().map_or_else(|| error.to_string(), |e| e.message().to_string())
+    error.as_db_error().map_or_else(|| error.to_string(), crate::told::server)
 }
 
 /// The slot of that name, if there is one.

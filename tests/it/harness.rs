@@ -172,7 +172,12 @@ impl Ran {
 
 /// Runs `tillstream --config CONFIG ARGS` to its end.
 pub async fn tillstream(config: &Path, args: &[&str]) -> Ran {
-    let command = program(config, args).output();
+    tillstream_with(config, args, &[]).await
+}
+
+/// The same with these environment variables.
+pub async fn tillstream_with(config: &Path, args: &[&str], env: &[(&str, &str)]) -> Ran {
+    let command = program(config, args).envs(env.iter().copied()).output();
     let output = tokio::time::timeout(PROGRAM_TIMEOUT, command).await;
     let output = output.unwrap_or_else(|_| panic!("tillstream {args:?} did not end")).expect("run tillstream");
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
@@ -227,7 +232,11 @@ impl Daemon {
     /// SIGTERM, and waits for the end; the test fails where it takes longer than `limit`.
     pub async fn terminate(mut self, limit: Duration) -> ExitStatus {
         self.signal(Signal::SIGTERM);
-        self.ended(limit).await
+        let ended = self.ended(limit).await;
+        if !ended.success() {
+            eprintln!("tillstream ended with {ended}; its log:\n{}", self.log());
+        }
+        ended
     }
 
     /// Waits for the daemon to end by itself.

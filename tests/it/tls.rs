@@ -11,7 +11,7 @@ use tillstream::demo::postgres::{Postgres, StartOptions, StopMode};
 use tillstream::lsn::Lsn;
 use tillstream::source::Stream;
 
-use crate::harness::{connect, wait_until};
+use crate::harness::{Daemon, TestDb, connect, wait_until};
 
 const PASSWORD: &str = "open sesame";
 
@@ -238,4 +238,52 @@ async fn a_server_without_tls() {
     for said in refused(&connection("require")).await {
         assert!(said.contains("server does not support TLS"), "{said}");
     }
+}
+
+/// The whole daemon, its place from a service file, its password from .pgpass, everything encrypted and verified.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_daemon_follows_over_tls_and_tells_what_is_wrong() {
+    let server = Server::start().await;
+    server.admin().await.batch_execute("ALTER ROLE till SUPERUSER").await.unwrap();
+    let db = TestDb::on(&server.postgres).await;
+    db.create_store("tenant_a").await;
+    let file = |name: &str, text: String, mode: u32| {
+        let path = server.dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        path.display().to_string()
+    };
+    let (port, name) = (server.postgres.port(), &db.name);
+    let service = |host: &str, ca: &Path| {
+        format!(
+            "[pos]\nhost={host}\nhostaddr=127.0.0.1\nport={port}\nuser=till\nsslmode=verify-full\nsslrootcert={}\n",
+            ca.display()
+        )
+    };
+    let services = file("services", service("localhost", &server.ca()), 0o644);
+    let passwords = file("pgpass", format!("localhost:{port}:{name}:till:{PASSWORD}\n"), 0o600);
+    let config = db.daemon_toml(&format!("[source]\nurl = 'service=pos dbname={name}'\n"));
+    let env = [("PGSERVICEFILE", services.as_str()), ("PGPASSFILE", passwords.as_str())];
+    let mut once = Daemon::run_with(&config, &["--once"], &env);
+    assert!(once.ended(Duration::from_secs(60)).await.success(), "{}", once.log());
+
+    let other = server.dir.path().join("other.pem");
+    std::fs::write(&other, authority("Another CA").pem()).unwrap();
+    for (services, passwords, why) in [
+        (service("localhost", &other), format!("*:*:*:till:{PASSWORD}\n"), "not signed by any of those in sslrootcert"),
+        (service("other.example", &server.ca()), format!("*:*:*:till:{PASSWORD}\n"), "not valid for name"),
+        (service("localhost", &server.ca()), "*:*:*:till:sesame\n".to_string(), "password authentication failed"),
+        (service("localhost", &server.ca()), "*:*:other:till:sesame\n".to_string(), "the server asks for a password"),
+    ] {
+        let env =
+            [("PGSERVICEFILE", file("services", services, 0o644)), ("PGPASSFILE", file("pgpass", passwords, 0o600))];
+        let env = env.each_ref().map(|(name, value)| (*name, value.as_str()));
+        let mut refused = Daemon::run_with(&config, &[], &env);
+        assert_eq!(refused.ended(Duration::from_secs(60)).await.code(), Some(2), "{}", refused.log());
+        let log = refused.log();
+        let last = log.lines().last().unwrap_or_default();
+        assert!(last.starts_with("tillstream: cannot connect to") && last.contains(why), "{why} is not in: {last}");
+        assert!(!log.contains(PASSWORD) && !log.contains("sesame"), "{log}");
+    }
+    drop(db);
 }

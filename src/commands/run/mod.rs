@@ -64,7 +64,7 @@ async fn daemon(config: Arc<Config>, file: PathBuf, stop: watch::Receiver<bool>)
     ops.notifier.status("starting");
     let progress = Progress::watched(ops.clone());
     let (configs, current) = watch::channel(config);
-    let reloading = tokio::spawn(reload::on_hangup(file, configs, ops.notifier.clone()));
+    let reloading = tokio::spawn(reload::on_hangup(file, configs, ops.clone()));
     let proving = proof::start(current.clone(), ops.clone(), stop.clone()).context("cannot start a thread")?;
     let stopping = tokio::spawn(say_stopping(ops.notifier.clone(), stop.clone()));
     let result = engine::run_reloading(current, Mode::Forever, Clock::system(), progress.clone(), stop).await;

@@ -18,6 +18,7 @@ use crate::engine::Ops;
 use crate::engine::prepare::statements;
 use crate::lsn::Lsn;
 use crate::ops::log_throttle::{Say, Throttle};
+use crate::told::chain;
 
 /// Rest after a store, as a multiple of the time it took: a fifth of the time at most is spent verifying.
 const REST: u32 = 4;
@@ -55,8 +56,10 @@ async fn prove(configs: watch::Receiver<Arc<Config>>, ops: Ops, mut stop: watch:
             }
             Err(error) => {
                 match trouble.failed("verify") {
-                    Say::First => tracing::warn!("the reports cannot be verified now: {error:#}"),
-                    Say::Again(repeats) => tracing::warn!("the reports cannot be verified: {error:#}; {repeats}"),
+                    Say::First => tracing::warn!("the reports cannot be verified now: {}", chain(&error)),
+                    Say::Again(repeats) => {
+                        tracing::warn!("the reports cannot be verified: {}; {repeats}", chain(&error))
+                    }
                     Say::Nothing => {}
                 }
                 look(config.verify.every.unwrap_or(LOOK))
@@ -106,7 +109,7 @@ async fn once(config: &Arc<Config>, ops: &Ops) -> anyhow::Result<Duration> {
             target.execute(sql.text("verified"), &values).await?;
         }
         Err(error) => {
-            let message = format!("{error:#}");
+            let message = chain(&error);
             tracing::warn!(store = %tenant, "the store could not be verified: {message}");
             target.execute(sql.text("not_verified"), &[&tenant, &took_ms, &message]).await?;
         }

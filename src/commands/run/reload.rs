@@ -7,11 +7,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::config::Config;
-use crate::ops::systemd::Notifier;
+use crate::engine::Ops;
 use crate::ops::telemetry;
 
 /// Reads the file at each SIGHUP. A file with mistakes changes nothing.
-pub(super) async fn on_hangup(file: PathBuf, configs: watch::Sender<Arc<Config>>, notifier: Notifier) {
+pub(super) async fn on_hangup(file: PathBuf, configs: watch::Sender<Arc<Config>>, ops: Ops) {
     let mut hangup = match signal(SignalKind::hangup()) {
         Ok(hangup) => hangup,
         Err(error) => {
@@ -20,8 +20,10 @@ pub(super) async fn on_hangup(file: PathBuf, configs: watch::Sender<Arc<Config>>
         }
     };
     while hangup.recv().await.is_some() {
-        notifier.reloading();
-        match Config::load(&file) {
+        ops.notifier.reloading();
+        let found = Config::load(&file);
+        ops.metrics.reload_successful.set(i64::from(found.is_ok()));
+        match found {
             Ok(found) => take(found, &configs),
             Err(problems) => {
                 for problem in problems.problems {
@@ -29,7 +31,7 @@ pub(super) async fn on_hangup(file: PathBuf, configs: watch::Sender<Arc<Config>>
                 }
             }
         }
-        notifier.reloaded();
+        ops.notifier.reloaded();
     }
 }
 
