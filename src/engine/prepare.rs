@@ -160,11 +160,16 @@ pub fn scope(config: &Config, store: &StoreTables) -> TenantScope {
     }
 }
 
-/// Gets everything ready for the stream. The lock on `target` is held already.
+/// Gets everything ready for the stream. The lock on `target` is held already. `unreadable`: why the slot, whatever it
+/// looks like, cannot be read on.
 ///
 /// # Errors
 /// See [`EngineError`].
-pub async fn prepare(config: &Arc<Config>, mut target: Client) -> Result<Prepared, EngineError> {
+pub async fn prepare(
+    config: &Arc<Config>,
+    mut target: Client,
+    unreadable: &mut Option<String>,
+) -> Result<Prepared, EngineError> {
     let sql = statements(config);
     let source = config.source.connection.connect("tillstream").await?;
     if is_standby(&source).await? {
@@ -175,7 +180,7 @@ pub async fn prepare(config: &Arc<Config>, mut target: Client) -> Result<Prepare
     } else {
         migrate::require_latest(&target, &config.target.schema).await?;
     }
-    let position = position(config, &source, &target, &sql).await?;
+    let position = position(config, &source, &target, &sql, unreadable).await?;
     let gone = || EngineError::Moved("the stored position is gone".to_string());
     let stored = stored_position(&target, &sql).await?.filter(|s| s.lsn == position).ok_or_else(gone)?;
     target.execute(sql.text("fail_taken_requests"), &[]).await?;
@@ -202,12 +207,22 @@ pub async fn prepare(config: &Arc<Config>, mut target: Client) -> Result<Prepare
 }
 
 /// Where to go on, or why not.
-async fn position(config: &Config, source: &Client, target: &Client, sql: &Statements) -> Result<Lsn, EngineError> {
+async fn position(
+    config: &Config,
+    source: &Client,
+    target: &Client,
+    sql: &Statements,
+    unreadable: &mut Option<String>,
+) -> Result<Lsn, EngineError> {
     let name = &config.source.slot;
     let stored = stored_position(target, sql).await?;
     let identity = identity(config, source, stored.as_ref()).await?;
     let info = slot::info(source, name).await?;
-    match decide(stored.as_ref(), info.as_ref(), &identity, name) {
+    let decision = match unreadable.take() {
+        Some(why) => Decision::Lost(why),
+        None => decide(stored.as_ref(), info.as_ref(), &identity, name),
+    };
+    match decision {
         Decision::Continue(lsn) => {
             if !identity.history.is_empty() {
                 let timeline = identity.timeline;
