@@ -54,9 +54,12 @@ pub async fn run(config: Config, args: &ResyncArgs) -> anyhow::Result<Outcome> {
 /// What is kept of these stores does not count any more.
 async fn mark(config: &Config, target: &Client, tenant: Option<&str>) -> Result<Vec<String>, tokio_postgres::Error> {
     let query = format!(
-        "UPDATE {}.tenant SET state = 'copying', message = NULL, updated_at = now() \
-         WHERE state <> 'gone' AND ($1::text IS NULL OR tenant = $1) RETURNING tenant",
-        ident(&config.target.schema)
+        "WITH r AS (UPDATE {}.tenant SET state = 'copying', message = NULL, updated_at = now() \
+                    WHERE state <> 'gone' AND ($1::text IS NULL OR tenant = $1) RETURNING tenant), \
+              t AS (UPDATE {}.tenant t SET definitions = '' FROM r WHERE t.tenant = r.tenant) \
+         SELECT tenant FROM r",
+        ident(&config.target.schema),
+        ident(&config.state_schema())
     );
     target.query(&query, &[&tenant]).await?.iter().map(|row| row.try_get(0)).collect()
 }

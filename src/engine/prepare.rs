@@ -193,7 +193,9 @@ pub async fn prepare(
     // Before anything is taken: what happens to them from now on goes past the reports.
     let names: Vec<&str> = found.iter().map(|store| store.schema.as_str()).collect();
     for row in target.query(sql.text("set_gone"), &[&names, &GONE]).await? {
-        tracing::warn!(store = row.try_get::<_, &str>(0)?, "store is gone; its reports stay");
+        let store: &str = row.try_get(0)?;
+        tracing::warn!(%store, "store is gone; its reports stay");
+        target.execute(sql.text("set_definitions"), &[&store, &""]).await?;
     }
     let stores = load_stores(config, &target, &sql, &found).await?;
     let writer = Writer::new(target, sql, position, stores.horizons()).await?;
