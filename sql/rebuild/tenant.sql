@@ -8,6 +8,30 @@ ON CONFLICT (tenant) DO UPDATE SET time_zone = excluded.time_zone, stock_source 
   days_left = '{}', floor_lsn = excluded.floor_lsn
 RETURNING id
 
+-- Unit costs stay with their items when tenant $1 is copied again, unless nothing that is kept of it is worth anything
+-- any more (its definitions are empty).
+-- name: make_kept_costs
+CREATE UNLOGGED TABLE {state}.kept_cost (id bigint NOT NULL, product_id bigint NOT NULL, cost numeric NOT NULL)
+
+-- name: keep_costs
+INSERT INTO {state}.kept_cost (id, product_id, cost)
+SELECT i.id, i.product_id, i.cost
+FROM {state}.tenant t JOIN {state}.sale f ON f.tenant_id = t.id,
+     unnest(f.item_ids, f.item_products, f.item_costs) i(id, product_id, cost)
+WHERE t.tenant = $1 AND t.definitions <> '' AND i.cost IS NOT NULL
+
+-- name: restore_costs
+UPDATE {state}.sale f SET item_costs = n.costs
+FROM (SELECT s.id, array_agg(coalesce(k.cost, i.cost) ORDER BY i.place) AS costs
+      FROM {state}.sale s, unnest(s.item_ids, s.item_products, s.item_costs) WITH ORDINALITY i(id, product_id, cost, place)
+      LEFT JOIN {state}.kept_cost k ON k.id = i.id AND k.product_id = i.product_id
+      WHERE s.tenant_id = $1
+      GROUP BY s.id HAVING bool_or(k.cost IS NOT NULL AND k.cost IS DISTINCT FROM i.cost)) n
+WHERE f.tenant_id = $1 AND f.id = n.id
+
+-- name: drop_kept_costs
+DROP TABLE {state}.kept_cost
+
 -- name: clear_facts
 WITH a AS (DELETE FROM {state}.sale WHERE tenant_id = $1), b AS (DELETE FROM {state}.stock_movement WHERE tenant_id = $1),
      c AS (DELETE FROM {state}.batch WHERE tenant_id = $1), d AS (DELETE FROM {state}.reservation WHERE tenant_id = $1),

@@ -108,6 +108,9 @@ pub async fn facts(
         let store = name.clone();
         move |source| CopyError::Target { store, what, source }
     };
+    // Before its entry says by what it is read now.
+    target.execute(sql.text("make_kept_costs"), &[]).await.map_err(writing("its unit costs"))?;
+    let kept = target.execute(sql.text("keep_costs"), &[&new.name]).await.map_err(writing("its unit costs"))?;
     let stock_source = format!("{:?}", scope.stock_source).to_lowercase();
     let row = target
         .query_one(
@@ -143,6 +146,10 @@ pub async fn facts(
         copy_table(source, target, config, scope, table, &query, &mut progress).await?;
     }
     (progress.tell)(progress.rows, expected);
+    if kept > 0 {
+        target.execute(sql.text("restore_costs"), &[&id]).await.map_err(writing("its unit costs"))?;
+    }
+    target.execute(sql.text("drop_kept_costs"), &[]).await.map_err(writing("its unit costs"))?;
     refuse_unusable(target, sql, config, scope).await
 }
 

@@ -4,12 +4,13 @@ use std::io::{BufRead, IsTerminal, Write};
 
 use anyhow::{Context, bail};
 use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
 
 use super::{Outcome, tell};
 use crate::apply::migrate;
 use crate::cli::DropArgs;
 use crate::config::Config;
-use crate::source::{publication, slot};
+use crate::source::{admin, publication, slot};
 use crate::sql::ident;
 
 const APPLICATION: &str = "tillstream drop";
@@ -38,6 +39,7 @@ pub async fn run(config: &Config, args: &DropArgs) -> anyhow::Result<Outcome> {
         &config.source.publication,
         publication::drop(admin.as_ref().unwrap_or(&source), config).await?,
     );
+    drop_functions(config, admin.as_ref().unwrap_or(&source)).await?;
     if args.reports {
         for schema in [config.state_schema(), config.target.schema.clone()] {
             let statement = format!("DROP SCHEMA {} CASCADE", ident(&schema));
@@ -50,6 +52,23 @@ pub async fn run(config: &Config, args: &DropArgs) -> anyhow::Result<Outcome> {
         }
     }
     Ok(Outcome::Done)
+}
+
+/// What an administrator left behind is an administrator's to remove.
+async fn drop_functions(config: &Config, source: &Client) -> anyhow::Result<()> {
+    let schema = admin::schema(config);
+    if source.query_opt("SELECT FROM pg_namespace WHERE nspname = $1", &[&schema]).await?.is_none() {
+        return Ok(());
+    }
+    let statement = format!("DROP SCHEMA {} CASCADE", ident(&schema));
+    match source.batch_execute(&statement).await {
+        Ok(()) => tell_of("functions", &schema, true),
+        Err(e) if e.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
+            tell(format!("functions    {schema} stays: an administrator drops it with {statement};"));
+        }
+        Err(e) => return Err(e).with_context(|| format!("cannot run {statement}")),
+    }
+    Ok(())
 }
 
 fn tell_of(what: &str, name: &str, dropped: bool) {

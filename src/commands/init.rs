@@ -8,7 +8,7 @@ use crate::apply::migrate;
 use crate::cli::InitArgs;
 use crate::config::{Config, Connection};
 use crate::source::catalog::{Discovery, discover};
-use crate::source::{publication, slot};
+use crate::source::{self, publication, slot};
 use crate::sql::{ident, literal};
 
 const APPLICATION: &str = "tillstream init";
@@ -128,6 +128,8 @@ async fn prepare(config: &Config, admin: &Client) -> anyhow::Result<()> {
         let shown = statement.split(" PASSWORD ").next().unwrap_or_default().to_string();
         admin.batch_execute(&statement).await.with_context(|| format!("as administrator: {shown}"))?;
     }
+    let functions = source::admin::statements(config, config.source.connection.user());
+    admin.batch_execute(&functions).await.context("as administrator: functions for stores that appear later")?;
     Ok(())
 }
 
@@ -182,6 +184,7 @@ async fn print_sql(config: &Config, admin: Option<&Client>) -> anyhow::Result<()
                 None => say(statement)?,
             }
         }
+        say(source::admin::statements(config, config.source.connection.user()))?;
     }
     let from = if admin.is_some() && config.target.connection.is_none() {
         migrate::version(source, &config.target.schema).await?

@@ -12,7 +12,6 @@ use super::{Outcome, tell};
 use crate::apply::Writer;
 use crate::cli::ResyncArgs;
 use crate::config::Config;
-use crate::engine::prepare::{identity, statements, stored_position};
 use crate::engine::{Clock, Mode, Progress};
 use crate::source::slot;
 use crate::sql::ident;
@@ -38,11 +37,10 @@ pub async fn run(config: Config, args: &ResyncArgs) -> anyhow::Result<Outcome> {
         return follow(&config, &stores).await;
     }
     let target = config.target_connection().connect("tillstream resync").await?;
-    let sql = statements(&config);
     crate::apply::migrate::require_latest(&target, &config.target.schema).await?;
     let source = config.source.connection.connect("tillstream resync").await?;
     if args.tenant.is_none() {
-        begin_anew_where_needed(&config, &source, &target, &sql).await?;
+        begin_anew(&config, &source, &target).await?;
     }
     let stores = mark(&config, &target, args.tenant.as_deref()).await?;
     if let (true, Some(tenant)) = (stores.is_empty(), &args.tenant) {
@@ -56,9 +54,12 @@ pub async fn run(config: Config, args: &ResyncArgs) -> anyhow::Result<Outcome> {
 /// What is kept of these stores does not count any more.
 async fn mark(config: &Config, target: &Client, tenant: Option<&str>) -> Result<Vec<String>, tokio_postgres::Error> {
     let query = format!(
-        "UPDATE {}.tenant SET state = 'copying', message = NULL, updated_at = now() \
-         WHERE state <> 'gone' AND ($1::text IS NULL OR tenant = $1) RETURNING tenant",
-        ident(&config.target.schema)
+        "WITH r AS (UPDATE {}.tenant SET state = 'copying', message = NULL, updated_at = now() \
+                    WHERE state <> 'gone' AND ($1::text IS NULL OR tenant = $1) RETURNING tenant), \
+              t AS (UPDATE {}.tenant t SET definitions = '' FROM r WHERE t.tenant = r.tenant) \
+         SELECT tenant FROM r",
+        ident(&config.target.schema),
+        ident(&config.state_schema())
     );
     target.query(&query, &[&tenant]).await?.iter().map(|row| row.try_get(0)).collect()
 }
@@ -109,23 +110,10 @@ fn outcome(states: &States) -> Outcome {
     Outcome::Done
 }
 
-/// A position that belongs to another source, or a slot that cannot serve it, is given up together with its slot: a new
-/// slot over an old position would miss changes.
-async fn begin_anew_where_needed(
-    config: &Config,
-    source: &Client,
-    target: &Client,
-    sql: &crate::apply::Statements,
-) -> anyhow::Result<()> {
-    use crate::engine::position::{Decision, decide};
-    let name = &config.source.slot;
-    let stored = stored_position(target, sql).await?;
-    let info = slot::info(source, name).await?;
-    let identity = identity(config, source, stored.as_ref()).await?;
-    if let Decision::Lost(why) | Decision::Refuse(why) = decide(stored.as_ref(), info.as_ref(), &identity, name) {
-        tracing::warn!(%why, "beginning anew with a new slot");
-        slot::drop(source, name).await?;
-        target.execute(&format!("DELETE FROM {}.position", ident(&config.state_schema())), &[]).await?;
-    }
+/// With all stores copied again the old slot is worth nothing, and may be one that cannot be read on, or of another source:
+/// it is given up together with the position.
+async fn begin_anew(config: &Config, source: &Client, target: &Client) -> anyhow::Result<()> {
+    slot::drop(source, &config.source.slot).await?;
+    target.execute(&format!("DELETE FROM {}.position", ident(&config.state_schema())), &[]).await?;
     Ok(())
 }

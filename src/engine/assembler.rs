@@ -56,6 +56,10 @@ enum Route {
     Broken(TenantId, FaultReason),
 }
 
+/// So many changes of one transaction are written at a time, however large it is: what a change takes in memory until it is
+/// written comes to some 5 kB.
+const PART: usize = 5_000;
+
 /// A Relation message as it came.
 #[derive(Debug)]
 struct Seen {
@@ -372,7 +376,9 @@ impl Assembler {
 
     /// A batch of the largest size is there.
     pub fn is_full(&self) -> bool {
-        self.steps.len() >= self.config.apply.max_batch_rows
+        let limit = self.config.apply.max_batch_rows;
+        let part = self.transaction.as_ref().map_or(0, |t| self.steps.len().saturating_sub(t.start));
+        self.steps.len() >= limit || part >= limit.min(PART)
     }
 
     /// When what has arrived is due to be written at the latest.

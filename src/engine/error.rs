@@ -72,6 +72,11 @@ impl EngineError {
         }
     }
 
+    /// The slot cannot be read on, and never will be: its WAL goes through a time without the publication.
+    pub fn is_unreadable(&self) -> bool {
+        matches!(self, EngineError::Source(e) if e.kind() == SourceErrorKind::PublicationMissing)
+    }
+
     /// A label for metrics: why the connection has to be made anew.
     pub fn reconnect_cause(&self) -> ReconnectCause {
         let answered = |e: &tokio_postgres::Error| match e.as_db_error() {

@@ -157,6 +157,7 @@ impl Session {
         for name in &names {
             let begin = async {
                 self.withdraw(name).await?;
+                self.forget_copy(name).await?;
                 self.set_state(name, "copying", None).await
             };
             begin.await.map_err(|e| e.to_string())?;

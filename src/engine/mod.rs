@@ -47,7 +47,7 @@ pub use hold::mark;
 pub use progress::{Ops, Progress};
 
 use crate::apply::Writer;
-use crate::config::Config;
+use crate::config::{Config, OnSlotLost};
 use crate::ops::log_throttle::{Say, Throttle};
 use session::{Ended, Session};
 
@@ -109,11 +109,15 @@ pub async fn run_reloading(
     let mut pause = FIRST_PAUSE;
     let mut failures = 0_u32;
     let mut trouble = Throttle::new(REMIND);
+    // Why the slot cannot be read on, where that was found out by reading.
+    let mut unreadable = None;
     loop {
         let started = Moment::now();
         let config = Arc::clone(&configs.borrow_and_update());
         let result = tokio::select! {
-            result = one_session(&config, configs.clone(), mode, &clock, &progress, stop.clone(), &mut failures) => result,
+            result = one_session(
+                &config, configs.clone(), mode, &clock, &progress, stop.clone(), &mut failures, &mut unreadable
+            ) => result,
             () = stopped_early(&mut stop, &progress) => Ok(Ended::Stopped),
             never = turning(&progress) => match never {},
         };
@@ -126,7 +130,10 @@ pub async fn run_reloading(
         match result {
             Ok(Ended::Stopped) => return Ok(()),
             Ok(Ended::Again) => continue,
-            Err(e) if mode == Mode::Forever && e.is_transient() => {
+            Err(e) if mode == Mode::Forever && (e.is_transient() || e.is_unreadable() && resyncs(&config)) => {
+                if e.is_unreadable() {
+                    unreadable = Some(e.to_string());
+                }
                 if was_live {
                     failures = 0;
                 }
@@ -173,6 +180,11 @@ async fn stopped_early(stop: &mut watch::Receiver<bool>, progress: &Progress) {
     }
 }
 
+fn resyncs(config: &Config) -> bool {
+    config.source.on_slot_lost == OnSlotLost::Resync
+}
+
+#[allow(clippy::too_many_arguments)] // one caller, which owns all of it
 async fn one_session(
     config: &Arc<Config>,
     reload: watch::Receiver<Arc<Config>>,
@@ -181,10 +193,11 @@ async fn one_session(
     progress: &Progress,
     stop: watch::Receiver<bool>,
     failures: &mut u32,
+    unreadable: &mut Option<String>,
 ) -> Result<Ended, EngineError> {
     let Some(target) = lock(config, mode, progress, failures).await? else { return Ok(Ended::Stopped) };
     progress.says("starting: looking at slot, position and stores");
-    let prepared = prepare::prepare(config, target).await?;
+    let prepared = prepare::prepare(config, target, unreadable).await?;
     let session = Session::open(Arc::clone(config), clock.clone(), prepared, mode, progress.clone()).await?;
     if *failures > 0 {
         tracing::info!(failures = *failures, "well again: following the stream");

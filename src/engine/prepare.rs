@@ -161,11 +161,16 @@ pub fn scope(config: &Config, store: &StoreTables) -> TenantScope {
     }
 }
 
-/// Gets everything ready for the stream. The lock on `target` is held already.
+/// Gets everything ready for the stream. The lock on `target` is held already. `unreadable`: why the slot, whatever it
+/// looks like, cannot be read on.
 ///
 /// # Errors
 /// See [`EngineError`].
-pub async fn prepare(config: &Arc<Config>, mut target: Client) -> Result<Prepared, EngineError> {
+pub async fn prepare(
+    config: &Arc<Config>,
+    mut target: Client,
+    unreadable: &mut Option<String>,
+) -> Result<Prepared, EngineError> {
     let sql = statements(config);
     let source = config.source.connection.connect("tillstream").await?;
     if is_standby(&source).await? {
@@ -176,7 +181,7 @@ pub async fn prepare(config: &Arc<Config>, mut target: Client) -> Result<Prepare
     } else {
         migrate::require_latest(&target, &config.target.schema).await?;
     }
-    let position = position(config, &source, &target, &sql).await?;
+    let position = position(config, &source, &target, &sql, unreadable).await?;
     let gone = || EngineError::Moved("the stored position is gone".to_string());
     let stored = stored_position(&target, &sql).await?.filter(|s| s.lsn == position).ok_or_else(gone)?;
     target.execute(sql.text("fail_taken_requests"), &[]).await?;
@@ -189,7 +194,9 @@ pub async fn prepare(config: &Arc<Config>, mut target: Client) -> Result<Prepare
     // Before anything is taken: what happens to them from now on goes past the reports.
     let names: Vec<&str> = found.iter().map(|store| store.schema.as_str()).collect();
     for row in target.query(sql.text("set_gone"), &[&names, &GONE]).await? {
-        tracing::warn!(store = row.try_get::<_, &str>(0)?, "store is gone; its reports stay");
+        let store: &str = row.try_get(0)?;
+        tracing::warn!(%store, "store is gone; its reports stay");
+        target.execute(sql.text("set_definitions"), &[&store, &""]).await?;
     }
     let stores = load_stores(config, &target, &sql, &found).await?;
     let mut writer = Writer::new(target, sql, position, stores.calendar(), config.rfm.window_days).await?;
@@ -207,12 +214,22 @@ pub async fn prepare(config: &Arc<Config>, mut target: Client) -> Result<Prepare
 }
 
 /// Where to go on, or why not.
-async fn position(config: &Config, source: &Client, target: &Client, sql: &Statements) -> Result<Lsn, EngineError> {
+async fn position(
+    config: &Config,
+    source: &Client,
+    target: &Client,
+    sql: &Statements,
+    unreadable: &mut Option<String>,
+) -> Result<Lsn, EngineError> {
     let name = &config.source.slot;
     let stored = stored_position(target, sql).await?;
     let identity = identity(config, source, stored.as_ref()).await?;
     let info = slot::info(source, name).await?;
-    match decide(stored.as_ref(), info.as_ref(), &identity, name) {
+    let decision = match unreadable.take() {
+        Some(why) => Decision::Lost(why),
+        None => decide(stored.as_ref(), info.as_ref(), &identity, name),
+    };
+    match decision {
         Decision::Continue(lsn) => {
             if !identity.history.is_empty() {
                 let timeline = identity.timeline;

@@ -82,7 +82,7 @@ impl Session {
     pub(super) async fn look_at(&mut self, found: Result<Found, EngineError>) -> Result<(), EngineError> {
         let Found { discovery, drift } = match found {
             Ok(found) => found,
-            Err(e) if self.until.is_some() => return Err(e),
+            Err(e) if self.until.is_some() || matches!(e, EngineError::Definite(_)) => return Err(e),
             Err(EngineError::Database(e)) if !lost_connection(&e) => {
                 tracing::warn!("looking for stores: {}", crate::apply::describe(&e));
                 return Ok(());
@@ -143,6 +143,7 @@ impl Session {
             self.unfit.remove(name);
             self.withdraw(name).await?;
             self.set_state(name, "gone", Some(&GONE.replace("{store}", name))).await?;
+            self.forget_copy(name).await?;
             tracing::warn!(store = %name, "store is gone; its reports stay");
         }
         Ok(())
@@ -251,6 +252,13 @@ impl Session {
         let changed = writer.client.execute(writer.sql.text("set_tenant_state"), &[&name, &state, &message]).await?;
         self.counted = None;
         Ok(changed > 0)
+    }
+
+    /// Nothing that is kept of the store is worth anything to its next copy.
+    pub(super) async fn forget_copy(&self, name: &str) -> Result<(), EngineError> {
+        let Some(writer) = &self.writer else { return Ok(()) };
+        writer.client.execute(writer.sql.text("set_definitions"), &[&name, &""]).await?;
+        Ok(())
     }
 
     /// The caller has made sure that nothing of it is taken any more.

@@ -1,6 +1,8 @@
 //! Looks at the source's catalogue, beside the stream and never in its way: which stores there are, how the publication
 //! differs from what it should be. What must not be published it takes out at once; what is to be added a copy does.
+//! Stores that our role may not read it has admitted, where an administrator has provided for that.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +12,7 @@ use tokio_postgres::Client;
 
 use super::error::EngineError;
 use crate::config::Config;
+use crate::source::admin;
 use crate::source::catalog::{self, Discovery};
 use crate::source::publication::{self, Drift, PublicationError};
 
@@ -63,12 +66,18 @@ impl Drop for Scout {
 async fn watch(config: Arc<Config>, tell: mpsc::Sender<Result<Found, EngineError>>, wake: Arc<Notify>) {
     let mut client = None;
     let mut trouble = String::new();
+    let mut admitted = BTreeSet::new();
     loop {
         let looked = tokio::time::timeout(ANSWER_LIMIT, look(&config, &mut client)).await;
         let looked = looked.unwrap_or(Err(EngineError::Silent { whom: "source", limit: ANSWER_LIMIT }));
         let mut mended = false;
         match looked {
             Ok(found) => {
+                if let Some(client) = &client
+                    && admit(client, &config, &found, &mut admitted).await
+                {
+                    continue;
+                }
                 let drift = found.drift.clone();
                 if tell.send(Ok(found)).await.is_err() {
                     return;
@@ -102,6 +111,29 @@ async fn watch(config: Arc<Config>, tell: mpsc::Sender<Result<Found, EngineError
             () = wake.notified() => tokio::time::sleep(BREATH).await,
         }
     }
+}
+
+/// True: a store was admitted, and is to be seen as it is now. Each store is asked for once, until it may be read.
+async fn admit(client: &Client, config: &Config, found: &Found, admitted: &mut BTreeSet<String>) -> bool {
+    let closed = found.discovery.stores.iter().filter(|store| store.unreadable && store.publishable());
+    let closed: BTreeMap<&String, _> = closed.map(|store| (&store.schema, store)).collect();
+    admitted.retain(|name| closed.contains_key(name));
+    let mut any = false;
+    for (name, store) in closed {
+        if admitted.contains(name) || !admin::available(client, config).await.unwrap_or(false) {
+            continue;
+        }
+        match admin::admit(client, config, store).await {
+            Ok(true) => {
+                tracing::info!(store = %name, "the store's tables were made readable for us");
+                admitted.insert(name.clone());
+                any = true;
+            }
+            Ok(false) => {}
+            Err(e) => tracing::warn!(store = %name, "admitting the store: {}", crate::apply::describe(&e)),
+        }
+    }
+    any
 }
 
 /// The same trouble is told once.

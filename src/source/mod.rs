@@ -8,6 +8,7 @@
 //! ```
 //! Every failure of the stream is a [`SourceError`], which says from birth whether trying again helps.
 
+pub mod admin;
 pub mod catalog;
 pub mod connect;
 mod courtesy;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
+use super::admin;
 use super::catalog::StoreTables;
 use crate::config::Config;
 use crate::sql::{ident, qualified};
@@ -16,11 +17,14 @@ const ATTEMPTS: u32 = 20;
 /// Between two tries the POS has the table for itself, at least as long as we made it wait.
 const PAUSE_AT_LEAST: Duration = Duration::from_millis(200);
 
-const OPTIONS: &str = "publish = 'insert, update, delete, truncate', publish_via_partition_root = true";
+pub(super) const OPTIONS: &str = "publish = 'insert, update, delete, truncate', publish_via_partition_root = true";
 
 #[derive(Debug, thiserror::Error)]
 pub enum PublicationError {
-    #[error("the role may not publish {what}; let its owner or a superuser run: {statement}")]
+    #[error(
+        "our role may not publish {what}; let an administrator run: tillstream init --admin-url URL, once for all stores, \
+         or its owner: {statement}"
+    )]
     NotOwner { what: String, statement: String },
     #[error("{what} stayed locked by the POS for {attempts} tries of {} ms; try again later, or raise lock_timeout", .timeout.as_millis())]
     Locked { what: String, attempts: u32, timeout: Duration },
@@ -154,7 +158,7 @@ pub async fn ensure(client: &Client, config: &Config, stores: &[StoreTables]) ->
     }
     if !drift.exists {
         for statement in drift.statements(publication) {
-            alter(client, "the mapped tables", None, &statement, config.source.lock_timeout).await?;
+            alter(client, config, Alteration::new("the mapped tables", statement)).await?;
         }
         changes.created = true;
         changes.added = drift.add;
@@ -171,14 +175,16 @@ pub async fn ensure(client: &Client, config: &Config, stores: &[StoreTables]) ->
 /// # Errors
 /// As [`ensure`].
 pub async fn mend(client: &Client, config: &Config, drift: &Drift) -> Result<(), PublicationError> {
-    let (name, timeout) = (ident(&config.source.publication), config.source.lock_timeout);
+    let name = ident(&config.source.publication);
     if drift.options_wrong {
         let statement = format!("ALTER PUBLICATION {name} SET ({OPTIONS});");
-        alter(client, &name, None, &statement, timeout).await?;
+        let call = Some(admin::call(config, "mend_options", None));
+        alter(client, config, Alteration { call, ..Alteration::new(&name, statement) }).await?;
     }
     for table in &drift.drop {
         let statement = format!("ALTER PUBLICATION {name} DROP TABLE {table};");
-        alter(client, table, None, &statement, timeout).await?;
+        let call = Some(admin::call(config, "withdraw", Some(table)));
+        alter(client, config, Alteration { call, ..Alteration::new(table, statement) }).await?;
     }
     Ok(())
 }
@@ -188,13 +194,14 @@ pub async fn mend(client: &Client, config: &Config, drift: &Drift) -> Result<(),
 /// # Errors
 /// As [`ensure`].
 pub async fn add(client: &Client, config: &Config, tables: &[String]) -> Result<(), PublicationError> {
-    let (name, timeout) = (ident(&config.source.publication), config.source.lock_timeout);
+    let name = ident(&config.source.publication);
     for table in tables {
         // On many minor versions a transaction that wrote the table before it was published makes the server take the
         // table for unpublished from then on: hold writers off until those that are open have ended.
         let lock = format!("LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE;");
         let statement = format!("ALTER PUBLICATION {name} ADD TABLE {table};");
-        alter(client, table, Some(&lock), &statement, timeout).await?;
+        let call = Some(admin::call(config, "publish", Some(table)));
+        alter(client, config, Alteration { lock, call, ..Alteration::new(table, statement) }).await?;
     }
     Ok(())
 }
@@ -223,49 +230,69 @@ pub async fn drop(client: &Client, config: &Config) -> Result<bool, PublicationE
         return Ok(false);
     }
     let name = ident(publication);
-    alter(client, &name, None, &format!("DROP PUBLICATION {name};"), config.source.lock_timeout).await?;
+    alter(client, config, Alteration::new(&name, format!("DROP PUBLICATION {name};"))).await?;
     Ok(true)
 }
 
-async fn alter(
-    client: &Client,
-    what: &str,
-    lock: Option<&str>,
-    statement: &str,
-    timeout: Duration,
-) -> Result<(), PublicationError> {
-    // A lock keeps the pos waiting from when it is asked for until the commit: half the time for each part. What a standby
-    // takes to confirm the commit is no part of it.
-    let script = match lock {
-        Some(lock) => {
-            let half = (timeout / 2).max(Duration::from_millis(1)).as_millis();
-            format!(
-                "BEGIN; SET LOCAL synchronous_commit = local; SET LOCAL lock_timeout = {half}; {lock} \
-                 SET LOCAL statement_timeout = {half}; {statement} COMMIT"
-            )
+/// One change of the publication.
+struct Alteration {
+    what: String,
+    /// Taken before it, in the same transaction.
+    lock: String,
+    statement: String,
+    /// The same by an administrator's function, where our role owns neither publication nor tables.
+    call: Option<String>,
+}
+
+impl Alteration {
+    fn new(what: &str, statement: String) -> Alteration {
+        Alteration { what: what.to_string(), lock: String::new(), statement, call: None }
+    }
+
+    /// Such scripts as keep the pos waiting do so from when their lock is asked for until the commit: half the time for
+    /// each part. What a standby takes to confirm the commit is no part of it.
+    fn script(&self, called: bool, timeout: Duration) -> String {
+        let (whole, half) = (timeout.as_millis(), (timeout / 2).max(Duration::from_millis(1)).as_millis());
+        let begin = "BEGIN; SET LOCAL synchronous_commit = local;";
+        match &self.call {
+            Some(call) if called => {
+                format!("{begin} SET LOCAL lock_timeout = {half}; SET LOCAL statement_timeout = {whole}; {call} COMMIT")
+            }
+            _ if self.lock.is_empty() => format!("{begin} SET LOCAL lock_timeout = {whole}; {} COMMIT", self.statement),
+            _ => format!(
+                "{begin} SET LOCAL lock_timeout = {half}; {} SET LOCAL statement_timeout = {half}; {} COMMIT",
+                self.lock, self.statement
+            ),
         }
-        None => format!("BEGIN; SET LOCAL lock_timeout = {}; {statement} COMMIT", timeout.as_millis()),
-    };
-    for attempt in 1..=ATTEMPTS {
-        let Err(source) = client.batch_execute(&script).await else { return Ok(()) };
+    }
+}
+
+async fn alter(client: &Client, config: &Config, change: Alteration) -> Result<(), PublicationError> {
+    let timeout = config.source.lock_timeout;
+    let mut called = false;
+    let mut attempt = 0;
+    while attempt < ATTEMPTS {
+        let Err(source) = client.batch_execute(&change.script(called, timeout)).await else { return Ok(()) };
         // The failed script left its transaction open.
-        let server = |source| PublicationError::Server { statement: statement.to_string(), source };
+        let server = |source| PublicationError::Server { statement: change.statement.clone(), source };
         client.batch_execute("ROLLBACK").await.map_err(server)?;
         match source.code() {
             Some(code)
                 if [SqlState::LOCK_NOT_AVAILABLE, SqlState::T_R_DEADLOCK_DETECTED, SqlState::QUERY_CANCELED]
                     .contains(code) =>
             {
-                if attempt < ATTEMPTS {
-                    tracing::debug!(what, attempt, "locked by the pos, trying again");
-                    tokio::time::sleep(timeout.max(PAUSE_AT_LEAST)).await;
-                }
+                attempt += 1;
+                tracing::debug!(what = %change.what, attempt, "locked by the pos, trying again");
+                tokio::time::sleep(timeout.max(PAUSE_AT_LEAST)).await;
             }
-            Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => {
-                return Err(PublicationError::NotOwner { what: what.to_string(), statement: statement.to_string() });
+            Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE && !called && change.call.is_some() => {
+                called = true
+            }
+            Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE || called && admin::not_ours(&source) => {
+                return Err(PublicationError::NotOwner { what: change.what, statement: change.statement });
             }
             _ => return Err(server(source)),
         }
     }
-    Err(PublicationError::Locked { what: what.to_string(), attempts: ATTEMPTS, timeout })
+    Err(PublicationError::Locked { what: change.what, attempts: ATTEMPTS, timeout })
 }

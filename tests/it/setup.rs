@@ -1,6 +1,12 @@
 //! `init`, `check` and `drop` as an administrator meets them.
 
-use crate::harness::{TestDb, tillstream};
+use std::time::Duration;
+
+use tokio_postgres::error::SqlState;
+
+use crate::harness::{Daemon, TestDb, connect, tillstream, wait_until};
+use crate::live::verify;
+use crate::stores::{PATIENCE, in_state};
 
 async fn texts(db: &TestDb, query: &str) -> Vec<String> {
     db.client().await.query(query, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()
@@ -100,7 +106,7 @@ async fn partitioned_tables_and_mixed_case_names() {
     assert!(found.stdout.contains("\"Shop One\".\"old\" has no usable replica identity"), "{}", found.stdout);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_role_of_few_privileges_is_enough_after_an_administrator_ran_init() {
     let db = TestDb::new().await;
     db.create_store("tenant_a").await;
@@ -122,6 +128,54 @@ async fn a_role_of_few_privileges_is_enough_after_an_administrator_ran_init() {
     tillstream(&config, &["init", "--admin-url", &db.url]).await.expect(0);
     tillstream(&config, &["check"]).await.expect(0);
     tillstream(&config, &["init"]).await.expect(0);
+
+    // A store that appears later is followed by itself: found, admitted, published, copied.
+    let daemon = Daemon::run(&config, &[]);
+    in_state(&client, &daemon, "tenant_a", "live").await;
+    db.create_store("tenant_b").await;
+    in_state(&client, &daemon, "tenant_b", "live").await;
+    verify(&config, &client, &daemon, "a store admitted by the functions").await;
+    // What must not be published is taken out, and put back.
+    let publication = db.slot();
+    client.batch_execute("CREATE TABLE public.stranger (id int)").await.unwrap();
+    client.batch_execute(&format!("ALTER PUBLICATION {publication} ADD TABLE public.stranger")).await.unwrap();
+    client.batch_execute(&format!("ALTER PUBLICATION {publication} DROP TABLE tenant_b.sales_payment")).await.unwrap();
+    wait_until("the publication is mended", PATIENCE, async || published(&db).await.len() == 22).await;
+    in_state(&client, &daemon, "tenant_b", "live").await;
+    // The functions do nothing but that.
+    let ours = connect(&db.url.replacen("postgres@", &format!("{role}@"), 1)).await;
+    client
+        .batch_execute("CREATE TABLE tenant_b.secret (id int); CREATE TABLE public.sales_sale (id int)")
+        .await
+        .unwrap();
+    for call in [
+        "admit('tenant_b', '{secret}')",
+        "admit('public', '{sales_sale}')",
+        "publish('tenant_b.secret')",
+        "publish('public.sales_sale')",
+    ] {
+        let refused = ours.batch_execute(&format!("SELECT \"{publication}_admin\".{call}")).await.unwrap_err();
+        assert_eq!(refused.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{call}: {refused:?}");
+    }
+    // Without them it is said what to do, and done as soon as they are there.
+    client.batch_execute(&format!("DROP SCHEMA \"{publication}_admin\" CASCADE")).await.unwrap();
+    db.create_store("tenant_c").await;
+    in_state(&client, &daemon, "tenant_c", "quarantined").await;
+    let status = tillstream(&config, &["status"]).await.expect(0).stdout;
+    assert!(status.contains("store tenant_c cannot be copied: our role may not read"), "{status}");
+    let grant =
+        format!("GRANT USAGE ON SCHEMA tenant_c TO {role}; GRANT SELECT ON ALL TABLES IN SCHEMA tenant_c TO {role}");
+    client.batch_execute(&grant).await.unwrap();
+    wait_until("it may be read, not published", PATIENCE, async || {
+        let status = tillstream(&config, &["status"]).await.expect(0).stdout;
+        status.contains("our role may not publish") && status.contains("tillstream init --admin-url URL")
+    })
+    .await;
+    tillstream(&config, &["init", "--admin-url", &db.url]).await.expect(0);
+    in_state(&client, &daemon, "tenant_c", "live").await;
+    verify(&config, &client, &daemon, "a store admitted by hand").await;
+    assert!(daemon.terminate(Duration::from_secs(5)).await.success());
+
     // The publication is the administrator's.
     let refused = tillstream(&config, &["drop", "--yes", "--reports"]).await.expect(2).stderr;
     assert!(refused.contains("DROP PUBLICATION"), "{refused}");

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use rand::{RngExt, SeedableRng};
 use tillstream::config::Config;
 use tillstream::demo::postgres::{Postgres, StartOptions};
@@ -240,6 +241,111 @@ async fn the_standby_takes_over_from_a_killed_daemon() {
     verify(&config, "after eight takeovers").await;
     assert!(!active.log().contains("trying again"), "{}", active.log());
     assert!(active.terminate(Duration::from_secs(5)).await.success());
+}
+
+/// Until PostgreSQL 17 the stream cannot be read through a time without the publication.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_publication_that_is_made_anew_begins_a_new_slot() {
+    for overrides in ["", RESYNC] {
+        let db = TestDb::new().await;
+        let config = set_up(&db, 91, overrides).await;
+        let client = db.client().await;
+        let mut daemon = Daemon::run(&config, &[]);
+        wait_until("all stores live", PATIENCE, || all_live(&client)).await;
+        let copied = async || -> Lsn {
+            client.query_one("SELECT min(synchronized_at) FROM analytics.tenant", &[]).await.unwrap().get(0)
+        };
+        let before = copied().await;
+        client.batch_execute(&format!("DROP PUBLICATION {}", db.slot())).await.unwrap();
+        trade_some(&db, 91, 30).await;
+        let version: i32 =
+            client.query_one("SELECT current_setting('server_version_num')::int", &[]).await.unwrap().get(0);
+        if version < 180_000 && overrides.is_empty() {
+            let status = daemon.ended(PATIENCE).await;
+            let log = daemon.log();
+            let last = log.lines().last().unwrap();
+            assert_eq!(status.code(), Some(2), "{log}");
+            assert!(last.contains("does not exist") && last.contains("tillstream resync"), "{last}");
+            tillstream(&config, &["resync"]).await.expect(0);
+        } else {
+            wait_until("copied again", PATIENCE, || async { copied().await > before && all_live(&client).await }).await;
+            assert!(daemon.is_running());
+        }
+        verify(&config, "made anew").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_publication_of_everything_is_refused() {
+    let db = TestDb::new().await;
+    let config = set_up(&db, 92, "[tenants]\ndiscover_every = '100ms'\n").await;
+    let client = db.client().await;
+    let mut daemon = Daemon::run(&config, &[]);
+    wait_until("all stores live", PATIENCE, || all_live(&client)).await;
+    let all = format!("BEGIN; DROP PUBLICATION {0}; CREATE PUBLICATION {0} FOR ALL TABLES; COMMIT", db.slot());
+    client.batch_execute(&all).await.unwrap();
+    let status = daemon.ended(PATIENCE).await;
+    assert_eq!(status.code(), Some(2), "{}", daemon.log());
+    let told = format!("DROP PUBLICATION \"{}\";", db.slot());
+    assert!(daemon.log().lines().last().unwrap().contains(&told), "{}", daemon.log());
+    client.batch_execute(&told).await.unwrap();
+    tillstream(&config, &["resync"]).await.expect(0);
+    verify(&config, "its own publication again").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_slot_keeps_is_shown_and_warned_of() {
+    let db = TestDb::new().await;
+    let config = caught_up(&db, 93, "[source]\nretained_wal_warning = '1MB'\n").await;
+    let client = db.client().await;
+    client
+        .batch_execute("CREATE TABLE filler AS SELECT repeat('x', 1000) FROM generate_series(1, 4000)")
+        .await
+        .unwrap();
+    let status = tillstream(&config, &["status"]).await.expect(0).stdout;
+    assert!(status.contains("of WAL for the stopped daemon: start it, or run tillstream drop"), "{status}");
+    let json: serde_json::Value =
+        serde_json::from_str(&tillstream(&config, &["status", "--json"]).await.expect(0).stdout).unwrap();
+    assert!(json["retained_wal_bytes"].as_i64().unwrap() > 4_000_000, "{json}");
+    let daemon = Daemon::run(&config, &[]);
+    said(&daemon, "the source keeps much wal for the slot", 1).await;
+}
+
+/// One that was suspended finds its reports written by another, and writes nothing itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_that_was_suspended_becomes_the_standby() {
+    let db = TestDb::new().await;
+    let config = set_up(&db, 94, "").await;
+    let client = db.client().await;
+    let first = Daemon::run(&config, &[]);
+    wait_until("all stores live", PATIENCE, || all_live(&client)).await;
+    let traders = Traders::start(&db, 94);
+    let second = Daemon::run(&config, &[]);
+    said(&second, "waiting as its standby", 1).await;
+    first.signal(Signal::SIGSTOP);
+    // The server gives it up after a while; not to wait for that, it is told so.
+    let terminate = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() \
+                     AND application_name IN ('tillstream writer', 'tillstream stream') AND backend_start < $1";
+    let since: std::time::SystemTime = client
+        .query_one(
+            "SELECT backend_start + interval '1 microsecond' FROM pg_stat_activity WHERE datname = current_database() \
+             AND application_name = 'tillstream stream'",
+            &[],
+        )
+        .await
+        .unwrap()
+        .get(0);
+    assert_eq!(client.query(terminate, &[&since]).await.unwrap().len(), 2);
+    said(&second, "taking over", 1).await;
+    said(&second, "following the stream", 2).await;
+    first.signal(Signal::SIGCONT);
+    // Both write to one log: the first has waited once, now the other way round.
+    said(&first, "waiting as its standby", 2).await;
+    second.kill().await;
+    said(&first, "taking over", 2).await;
+    assert!(traders.stop().await > 0);
+    verify(&config, "taken over and back").await;
+    assert!(first.terminate(Duration::from_secs(5)).await.success());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -315,6 +315,44 @@ async fn a_table_dropped_from_the_publication_is_copied_again() {
     wait_until("the stranger is out", PATIENCE, async || published(&client, "tenant_a").await == 11).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unit_costs_stay_with_their_items_unless_somebody_throws_them_away() {
+    let db = TestDb::new().await;
+    let (config, client, daemon) = following(&db, &["tenant_a"], "").await;
+    client
+        .batch_execute(
+            "SET search_path TO tenant_a; INSERT INTO products_product (id, name, slug, sku) VALUES (777, 'x', 'x', 'x');
+             INSERT INTO products_product_pricing (product_id, cost_price, sale_price) VALUES (777, 10, 30);
+             INSERT INTO sales_sale (id, session_id, receipt_number, status, completed_at)
+               SELECT 777 + n, min(id), 'cost ' || n, 'completed', now() FROM sales_cashier_session, generate_series(0, 1) n GROUP BY n;
+             INSERT INTO sales_sale_item (sale_id, product_id, quantity, unit_price, line_total)
+               SELECT 777 + n, 777, 1, 30, 30 FROM generate_series(0, 1) n;
+             RESET search_path",
+        )
+        .await
+        .unwrap();
+    let cost = "SELECT coalesce(sum(total_cost), 0)::bigint FROM analytics.product_performance WHERE product_id = 777";
+    wait_until("sold at the cost of then", PATIENCE, async || number(&client, cost).await == 20).await;
+    client
+        .batch_execute(
+            "UPDATE tenant_a.products_product_pricing SET cost_price = 15 WHERE product_id = 777;
+             UPDATE tenant_a.sales_sale SET status = 'cancelled' WHERE id = 777",
+        )
+        .await
+        .unwrap();
+    wait_until("one is cancelled", PATIENCE, async || number(&client, cost).await == 10).await;
+    // Copied again by itself, it keeps what it knows, also of the sale that does not count now.
+    let before = copied_at(&client, "tenant_a").await;
+    client.batch_execute("CLUSTER tenant_a.sales_sale USING sales_sale_pkey").await.unwrap();
+    copied_again(&client, &daemon, "tenant_a", &before).await;
+    client.batch_execute("UPDATE tenant_a.sales_sale SET status = 'completed' WHERE id = 777").await.unwrap();
+    wait_until("both at the cost of then", PATIENCE, async || number(&client, cost).await == 20).await;
+    verify(&config, &client, &daemon, "copied by itself").await;
+    tillstream(&config, &["resync", "--tenant", "tenant_a"]).await.expect(0);
+    assert_eq!(number(&client, cost).await, 30, "a resync takes the prices that it finds");
+    verify(&config, &client, &daemon, "resync").await;
+}
+
 /// Another configuration, taken by the running daemon or by its successor.
 async fn reconfigure(config: &Path, text: &str, daemon: &mut Daemon, running: bool) {
     if running {

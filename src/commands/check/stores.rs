@@ -8,7 +8,7 @@ use super::Findings;
 use crate::config::Config;
 use crate::facts::Form;
 use crate::source::catalog::{StoreTables, discover};
-use crate::source::{forms, publication};
+use crate::source::{admin, forms, publication};
 use crate::sql::{ident, qualified};
 
 pub(super) async fn check(source: &Client, config: &Config, findings: &mut Findings) -> anyhow::Result<()> {
@@ -82,11 +82,14 @@ async fn check_publication(
     not_ours.sort();
     if drift.none() {
         findings.ok("publication", format!("{name} has the mapped tables"));
-        if !not_ours.is_empty() {
+        if !not_ours.is_empty() && admin::available(source, config).await? {
+            findings
+                .ok("new stores", format!("are admitted and published by the functions in {}", admin::schema(config)));
+        } else if !not_ours.is_empty() {
             findings.warning(
                 "publication",
                 "our role owns no POS tables, so it cannot publish a new store's; such a store waits until somebody does",
-                "-- run tillstream init --admin-url URL when a store was added, or grant the owner's role to ours",
+                "-- run tillstream init --admin-url URL once: it leaves functions behind that do it",
             );
         }
         return Ok(());
