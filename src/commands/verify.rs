@@ -26,8 +26,10 @@ use crate::source::catalog::{self, StoreTables};
 use crate::source::{ExportedSnapshot, giving_way};
 use crate::verify::{Difference, ReportTable, TableCount, TenantScope, compare_tenant};
 
-/// The engine holds this long before the source's snapshot must be there; else it goes on and we try again.
-const SNAPSHOT_WAIT: Duration = Duration::from_secs(3);
+/// The engine holds this long before the source's snapshot must be there; else it goes on and we try again, with more
+/// patience each time: where every transaction of the POS takes longer, verify must end all the same.
+const FIRST_WAIT: Duration = Duration::from_millis(250);
+const LONGEST_WAIT: Duration = Duration::from_secs(3);
 const TRIES: u32 = 20;
 
 /// Both sides at one position.
@@ -134,8 +136,15 @@ pub(super) async fn compare(config: &Arc<Config>, args: &VerifyArgs, list: bool)
 /// # Errors
 /// As for [`compare`].
 pub(super) async fn compare_store(config: &Arc<Config>, tenant: &str) -> anyhow::Result<Option<Found>> {
-    let Some(daemon) = Daemon::find(config).await? else { return Ok(None) };
-    let Some(standing) = beside(config, daemon).await? else { return Ok(None) };
+    let mut wait = FIRST_WAIT;
+    let standing = loop {
+        let Some(daemon) = Daemon::find(config).await? else { return Ok(None) };
+        match beside(config, daemon, wait).await? {
+            Some(standing) => break standing,
+            None if wait >= LONGEST_WAIT => return Ok(None),
+            None => wait *= 2,
+        }
+    };
     let args = VerifyArgs { tenant: Some(tenant.to_string()), repair: false, json: true };
     compare_at(config, &args, false, standing).await.map(Some)
 }
@@ -220,14 +229,16 @@ fn table_name(table: ReportTable) -> String {
 
 /// Gets source and target to stand at one position, with the daemon's help where it runs.
 async fn stand(config: &Arc<Config>) -> anyhow::Result<Standing> {
+    let mut wait = FIRST_WAIT;
     for _ in 0..TRIES {
         let stands = match Daemon::find(config).await? {
-            Some(daemon) => beside(config, daemon).await?,
+            Some(daemon) => beside(config, daemon, wait).await?,
             None => alone(config).await?,
         };
         if let Some(standing) = stands {
             return Ok(standing);
         }
+        wait = LONGEST_WAIT.min(wait * 2);
     }
     bail!(
         "the daemon and the source could not be brought to one position: transactions stay open too long, or the daemon \
@@ -236,7 +247,7 @@ async fn stand(config: &Arc<Config>) -> anyhow::Result<Standing> {
 }
 
 /// The running daemon holds while the snapshots are taken. `None`: it could not be held at the right moment.
-async fn beside(config: &Arc<Config>, mut daemon: Daemon) -> anyhow::Result<Option<Standing>> {
+async fn beside(config: &Arc<Config>, mut daemon: Daemon, wait: Duration) -> anyhow::Result<Option<Standing>> {
     // Long transactions at the source would make it wait: let them end before anything is held.
     drop(snapshot(config).await?);
     daemon.take_turn().await?;
@@ -244,7 +255,7 @@ async fn beside(config: &Arc<Config>, mut daemon: Daemon) -> anyhow::Result<Opti
         tracing::info!("{}; trying again", crate::told::chain(&e));
         return Ok(None);
     }
-    let Ok(snapshot) = tokio::time::timeout(SNAPSHOT_WAIT, snapshot(config)).await else {
+    let Ok(snapshot) = tokio::time::timeout(wait, snapshot(config)).await else {
         daemon.ask("release", json!({})).await?;
         tracing::info!("a long transaction at the source keeps verify waiting; trying again");
         return Ok(None);
