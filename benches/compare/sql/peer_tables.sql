@@ -1,5 +1,5 @@
--- Three of the four reports as tables of the POS's own database, filled with the past, for those who keep them within the
--- sale's transaction. The stock is left out, which favours them. Run with the plain queries put in for {daily_sales_report} and so on.
+-- Three of the four reports as tables of the POS's own database, filled with the past by the plain queries, for those who
+-- keep them within the sale's transaction. The stock is left out, which favours them.
 CREATE SCHEMA peer;
 
 CREATE TABLE peer.daily AS {daily_sales_report};
