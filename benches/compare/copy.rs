@@ -11,7 +11,7 @@ use crate::plot::Plot;
 use crate::procs::{CLIENT, DAEMON_BACKENDS, Usage};
 use crate::report::{Findings, Table};
 use crate::say::say;
-use crate::stats::{ratios, shown};
+use crate::stats::{count, ratios, shown};
 use crate::world::Scale;
 
 const INITIAL: &str = "initial";
@@ -46,7 +46,11 @@ pub fn run(bench: &Bench) -> Result<Findings> {
     let took: Vec<f64> = ours.iter().map(|(seconds, _)| *seconds).collect();
     let sums: Vec<f64> = (0..bench.rounds).map(|r| plain.iter().filter_map(|rounds| rounds.get(r)).sum()).collect();
     let mut table = Table::new(
-        format!("**{} sales with {} items and {} payments**", scale.history, 3 * scale.history, scale.history),
+        format!(
+            "**{0} sales with {1} items and {0} payments. Aimed at: at most 2.5 × plain SQL**",
+            count(scale.history),
+            count(3 * scale.history)
+        ),
         &["", "seconds", "1000 rows/s", "÷ plain SQL", "writer CPU", "client CPU", "client RSS MiB"],
     );
     let rates = |took: &[f64]| shown(&took.iter().map(|s| 5.0 * scale.history as f64 / s / 1000.0).collect::<Vec<_>>());
@@ -66,7 +70,7 @@ pub fn run(bench: &Bench) -> Result<Findings> {
         table.row(&[format!("of that {report}"), shown(seconds), dash(), dash(), dash(), dash(), dash()]);
     }
     let mut plot =
-        Plot::new("copy", format!("Seconds for the reports of {} past sales (lower is better)", scale.history));
+        Plot::new("copy", format!("Seconds for the reports of {} past sales (lower is better)", count(scale.history)));
     plot.bar("tillstream's first copy", true, &took);
     plot.bar("plain SQL, computed once", false, &sums);
     Ok(Findings {

@@ -13,7 +13,7 @@ use crate::pgbench::Pace;
 use crate::plot::Plot;
 use crate::report::{Findings, Table};
 use crate::say::say;
-use crate::stats::{ratios, shown};
+use crate::stats::{count, ratios, shown};
 use crate::world::Scale;
 
 const INITIAL: &str = "initial";
@@ -36,8 +36,10 @@ impl fmt::Display for Size {
         let Scale { history, stores, today, .. } = self.scale;
         write!(
             f,
-            "{history} sales of history, {stores} {}, {today} today",
-            if stores == 1 { "store" } else { "stores" }
+            "{} sales of history, {stores} {}, {} today",
+            count(history),
+            if stores == 1 { "store" } else { "stores" },
+            count(today)
         )
     }
 }
@@ -54,7 +56,10 @@ pub fn run(bench: &Bench) -> Result<Findings> {
         }
     }
     let mut table = Table::new(
-        format!("**{} sales waiting; freshness at {PACE}; first copy of everything**", bench.sizes.growth_sales),
+        format!(
+            "**{} sales waiting; freshness at {PACE}; first copy of everything. Aimed at: flat within 10 %**",
+            count(bench.sizes.growth_sales)
+        ),
         &[
             "",
             "drain s",
@@ -91,7 +96,7 @@ pub fn run(bench: &Bench) -> Result<Findings> {
             shown(&copied),
             shown(&ratios(&copied, &first.1)),
         ]);
-        let label = format!("{}/{}/{}", size.scale.history, size.scale.stores, size.scale.today);
+        let label = format!("{} / {} / {}", count(size.scale.history), size.scale.stores, count(size.scale.today));
         for (plot, values) in plots.iter_mut().zip([&size.drained, &size.p50, &copied]) {
             plot.bar(label.clone(), true, values);
         }

@@ -12,7 +12,7 @@ use crate::plot::Plot;
 use crate::probe::{Freshness, Place, Probe};
 use crate::report::{Findings, Table};
 use crate::say::say;
-use crate::stats::shown;
+use crate::stats::{count, shown};
 use crate::world::Scale;
 
 const SETTLED: &str = "settled";
@@ -31,8 +31,8 @@ pub fn run(bench: &Bench) -> Result<Findings> {
     lab.save(SETTLED)?;
     let titles = [
         "nothing else".to_string(),
-        format!("verify of {} sales", scale.history),
-        format!("day-roll of {customers} customers"),
+        format!("verify of {} sales", count(scale.history)),
+        format!("day-roll of {} customers", count(customers)),
     ];
     let mut measured: [Vec<(f64, Freshness)>; 3] = Default::default();
     for round in 1..=bench.rounds {

@@ -60,6 +60,11 @@ impl Lab {
         Ok(Lab { server, tools, zone: bench.zone.clone(), careful: !bench.quick })
     }
 
+    /// The folder of the server's own programs.
+    pub fn programs(&self) -> &Path {
+        &self.tools
+    }
+
     pub fn dir(&self) -> &Path {
         self.server.socket_dir()
     }
@@ -87,11 +92,8 @@ impl Lab {
 
     /// Starts the server on a copy of the data kept under this name; what it had is thrown away.
     pub fn restore(&mut self, name: &str) -> Result<()> {
-        self.server.stop(StopMode::Immediate)?;
+        self.stop()?;
         let data = self.server.data_dir();
-        if data.exists() {
-            fs::remove_dir_all(&data).with_context(|| format!("remove {}", data.display()))?;
-        }
         let copied = Command::new("cp").arg("-a").arg(self.saved(name)).arg(&data).status().context("run cp")?;
         if !copied.success() {
             bail!("cp of {} failed ({copied}); is the disk full?", self.saved(name).display());
@@ -103,9 +105,14 @@ impl Lab {
         Ok(self.server.start_again()?)
     }
 
-    /// Until the next [`restore`](Lab::restore).
+    /// Stops the server and throws away what it had, until the next [`restore`](Lab::restore).
     pub fn stop(&mut self) -> Result<()> {
-        Ok(self.server.stop(StopMode::Immediate)?)
+        self.server.stop(StopMode::Immediate)?;
+        let data = self.server.data_dir();
+        if data.exists() {
+            fs::remove_dir_all(&data).with_context(|| format!("remove {}", data.display()))?;
+        }
+        Ok(())
     }
 
     fn saved(&self, name: &str) -> PathBuf {

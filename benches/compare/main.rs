@@ -36,8 +36,8 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use chrono::{Timelike, Utc};
 use clap::{Parser, ValueEnum};
-use tillstream::demo::postgres::{Postgres, StartOptions};
 
+use lab::Lab;
 use machine::{Busy, Machine};
 use report::{Findings, Section};
 use say::say;
@@ -163,8 +163,8 @@ fn run(arguments: &Arguments) -> Result<()> {
     let parts = if arguments.parts.is_empty() { PARTS.to_vec() } else { arguments.parts.clone() };
     let names = PARTS.map(Part::name);
     if parts != [Part::Page] {
-        let programs = Postgres::start(StartOptions::default())?.binaries().bin.clone();
-        let machine = Machine::look(&programs);
+        // Also tells what is missing before hours have passed.
+        let machine = Machine::look(Lab::start(&bench)?.programs());
         say(machine.line());
         for part in parts.into_iter().filter(|part| *part != Part::Page) {
             measure(part, &bench, &machine, &out).with_context(|| format!("measuring {}", part.name()))?;

@@ -13,7 +13,7 @@ use crate::plot::Plot;
 use crate::procs::{Usage, Watch};
 use crate::report::{Findings, Table};
 use crate::say::say;
-use crate::stats::shown;
+use crate::stats::{count, shown};
 use crate::world::Scale;
 
 const INITIAL: &str = "initial";
@@ -38,8 +38,8 @@ pub fn run(bench: &Bench) -> Result<Findings> {
     let titles = [
         "idle".to_string(),
         format!("at saturation, {} tills", sizes.clients),
-        format!("first copy of {} sales", scale.history),
-        format!("a transaction of {} changes", sizes.big_changes),
+        format!("first copy of {} sales", count(scale.history)),
+        format!("a transaction of {} changes", count(sizes.big_changes)),
     ];
     let mut measured: [Vec<Usage>; 4] = Default::default();
     let [idle, busy, copying, big] = &mut measured;
@@ -65,7 +65,10 @@ pub fn run(bench: &Bench) -> Result<Findings> {
         say(format!("memory: round {round} of {}, highest MiB {peaks:.1?}", bench.rounds));
     }
 
-    let mut table = Table::new("**Resident memory of the daemon, MiB**", &["", "mean", "highest"]);
+    let mut table = Table::new(
+        "**Resident memory of the daemon, MiB. Aimed at: at most 64 in all of them**",
+        &["", "mean", "highest"],
+    );
     let mut plot = Plot::new("memory", "Highest resident memory, MiB (lower is better)");
     for (title, runs) in titles.into_iter().zip(&measured) {
         let peaks: Vec<f64> = runs.iter().map(|usage| usage.rss_peak_mib).collect();

@@ -8,6 +8,7 @@ use crate::plain;
 use crate::world::{Scale, tidy};
 
 const TABLES: &str = include_str!("sql/peer_tables.sql");
+const WRONG: &str = include_str!("sql/peer_wrong.sql");
 const TRIGGERS: &str = include_str!("sql/peer_triggers.sql");
 const RECOMPUTE: &str = include_str!("sql/peer_recompute.sql");
 const IVM: &str = include_str!("sql/peer_ivm.sql");
@@ -22,15 +23,18 @@ impl Lab {
     }
 
     fn install_peer(&self, scale: &Scale, sql: &str) -> Result<()> {
-        let mut tables = TABLES.to_string();
-        for (report, query) in plain::QUERIES {
-            tables = tables.replace(&format!("{{{report}}}"), query);
-        }
+        let tables = with_queries(TABLES);
         let mut client = self.connect("postgres")?;
         for sql in [tables.as_str(), sql] {
             client.batch_execute(&scale.fill(sql, "tenant_1", &self.zone))?;
         }
         tidy(&mut client)
+    }
+
+    /// How many rows of the peers' tables are wrong by now.
+    pub fn wrong_rows(&self, scale: &Scale) -> Result<f64> {
+        let query = scale.fill(&with_queries(WRONG), "tenant_1", &self.zone);
+        Ok(self.connect("postgres")?.query_one(&query, &[])?.try_get::<_, i64>(0)? as f64)
     }
 
     /// Whether the server has the extension pg_ivm.
@@ -50,4 +54,9 @@ impl Lab {
         client.batch_execute(&scale.fill(IVM, "tenant_1", &self.zone)).context("views of pg_ivm")?;
         tidy(&mut client)
     }
+}
+
+/// The plain queries in the place of their reports' names.
+fn with_queries(sql: &str) -> String {
+    plain::QUERIES.iter().fold(sql.to_string(), |sql, (report, query)| sql.replace(&format!("{{{report}}}"), query))
 }

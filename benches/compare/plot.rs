@@ -31,6 +31,9 @@ pub struct Plot {
     /// Decades instead of multiples: for what differs by orders of magnitude.
     pub logarithmic: bool,
     pub bars: Vec<Bar>,
+    /// The next bar begins a group.
+    #[serde(skip)]
+    next_apart: bool,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -47,21 +50,20 @@ pub struct Bar {
 
 impl Plot {
     pub fn new(name: &str, title: impl Into<String>) -> Plot {
-        Plot { name: name.to_string(), title: title.into(), logarithmic: false, bars: Vec::new() }
+        Plot { name: name.to_string(), title: title.into(), logarithmic: false, bars: Vec::new(), next_apart: false }
     }
 
     /// A bar of several rounds; of none, no bar.
     pub fn bar(&mut self, label: impl Into<String>, ours: bool, values: &[f64]) {
         if let Some(Spread { median, min, max }) = Spread::of(values) {
-            self.bars.push(Bar { label: label.into(), ours, apart: false, median, min, max });
+            let apart = std::mem::take(&mut self.next_apart);
+            self.bars.push(Bar { label: label.into(), ours, apart, median, min, max });
         }
     }
 
-    /// The next bar begins a group: call after it was added.
-    pub fn apart(&mut self) {
-        if let Some(bar) = self.bars.last_mut() {
-            bar.apart = true;
-        }
+    /// Bars from now on stand apart from those before.
+    pub fn group(&mut self) {
+        self.next_apart = true;
     }
 }
 

@@ -112,12 +112,13 @@ impl Probe {
 fn write(client: &mut Client, mark: &Statement, made: i64, over: &AtomicBool, tell: &Sender<Instant>) -> Result<()> {
     let mut due = Instant::now();
     for number in made + 1.. {
-        // Random, so that nothing periodic hides.
-        due += INTERVAL.mul_f64(rand::rng().random_range(0.5..1.5));
         thread::sleep(due.saturating_duration_since(Instant::now()));
-        if over.load(Ordering::Relaxed) {
+        // At least one, however short it is.
+        if over.load(Ordering::Relaxed) && number > made + 1 {
             break;
         }
+        // Random, so that nothing periodic hides.
+        due += INTERVAL.mul_f64(rand::rng().random_range(0.5..1.5));
         client.execute(mark, &[&number])?;
         if tell.send(Instant::now()).is_err() {
             break;

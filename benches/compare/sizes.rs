@@ -76,7 +76,7 @@ impl Sizes {
             sales: pick(given.sales, 100_000, 2000),
             history: pick(given.history, 200_000, 5000),
             transaction_changes: pick(given.transaction_changes, 1_000_000, 50_000),
-            small_step_sales: pick(given.small_step_sales, 50_000, 500),
+            small_step_sales: pick(given.small_step_sales, 20_000, 500),
             copy_sales: pick(given.copy_sales, 1_000_000, 10_000),
             big_changes: pick(given.big_changes, 10_000_000, 300_000),
             job_customers: pick(given.job_customers, 1_000_000, 10_000),

@@ -44,19 +44,18 @@ pub fn quantile(sorted: &[f64], q: f64) -> Option<f64> {
     Some(low + (high - low) * at.fract())
 }
 
+/// A whole number, thousands apart.
+pub fn count(value: u64) -> String {
+    let digits = value.to_string();
+    let groups: Vec<&str> = digits.as_bytes().rchunks(3).rev().filter_map(|group| str::from_utf8(group).ok()).collect();
+    groups.join(" ")
+}
+
 /// Three digits that matter, thousands apart.
 pub fn number(value: f64) -> String {
     let size = value.abs();
     if size >= 1000.0 {
-        let mut text = format!("{value:.0}");
-        let mut at = text.len();
-        while at > 3 + usize::from(value < 0.0) {
-            at -= 3;
-            if at > usize::from(value < 0.0) {
-                text.insert(at, ' ');
-            }
-        }
-        return text;
+        return format!("{}{}", if value < 0.0 { "-" } else { "" }, count(size.round() as u64));
     }
     match size {
         s if s >= 100.0 => format!("{value:.0}"),

@@ -62,16 +62,21 @@ BEGIN
       credit_purchases = c.credit_purchases + (paid.credits > 0)::int, total_credit_amount = c.total_credit_amount + paid.credit,
       credit_outstanding = c.credit_outstanding + paid.credit,
       lifetime_purchases = c.lifetime_purchases + 1, lifetime_spent = c.lifetime_spent + NEW.total_amount,
-      f_score = CASE WHEN c.frequency >= 19 THEN 5 WHEN c.frequency >= 9 THEN 4 WHEN c.frequency >= 4 THEN 3 ELSE 2 END,
+      f_score = CASE WHEN c.frequency >= 19 THEN 5 WHEN c.frequency >= 9 THEN 4 WHEN c.frequency >= 4 THEN 3 WHEN c.frequency >= 1 THEN 2 ELSE 1 END,
       m_score = CASE WHEN c.monetary + NEW.total_amount >= 5000000 THEN 5 WHEN c.monetary + NEW.total_amount >= 2000000 THEN 4
                      WHEN c.monetary + NEW.total_amount >= 1000000 THEN 3 WHEN c.monetary + NEW.total_amount >= 500000 THEN 2 ELSE 1 END
     WHERE customer_id = NEW.customer_id;
     IF NOT FOUND THEN
       newcomers := 1;
-      INSERT INTO peer.customer (customer_id, period_end, period_start, recency_days, frequency, monetary, r_score,
-                                 first_purchase_date, last_purchase_date, lifetime_purchases, lifetime_spent)
-      VALUES (NEW.customer_id, day, day - 90, 0, 1, NEW.total_amount, 5, day, day, 1, NEW.total_amount)
-      ON CONFLICT (customer_id) DO UPDATE SET frequency = peer.customer.frequency + 1;
+      INSERT INTO peer.customer AS c (customer_id, period_end, period_start, recency_days, frequency, monetary, purchases_count,
+                                      total_spent, avg_purchase_amount, r_score, f_score, m_score, credit_purchases,
+                                      total_credit_amount, credit_outstanding, first_purchase_date, last_purchase_date,
+                                      lifetime_purchases, lifetime_spent)
+      VALUES (NEW.customer_id, day, day - 90, 0, 1, NEW.total_amount, 1, NEW.total_amount, NEW.total_amount, 5, 1,
+              CASE WHEN NEW.total_amount >= 5000000 THEN 5 WHEN NEW.total_amount >= 2000000 THEN 4
+                   WHEN NEW.total_amount >= 1000000 THEN 3 WHEN NEW.total_amount >= 500000 THEN 2 ELSE 1 END,
+              (paid.credits > 0)::int, paid.credit, paid.credit, day, day, 1, NEW.total_amount)
+      ON CONFLICT (customer_id) DO UPDATE SET frequency = c.frequency + 1, monetary = c.monetary + excluded.monetary;
     END IF;
   END IF;
 
