@@ -18,6 +18,9 @@ const TOP: i32 = 40;
 const BOTTOM: i32 = 12;
 const LEFT: i32 = 250;
 const RIGHT: i32 = 90;
+// The SVG shows about four fifths of these as pixels.
+const TITLE_SIZE: u32 = 19;
+const TEXT_SIZE: u32 = 16;
 const OURS: RGBColor = RGBColor(36, 113, 163);
 const THEIRS: RGBColor = RGBColor(170, 178, 189);
 /// Readable on white and on black: the page may be either.
@@ -74,9 +77,9 @@ pub fn draw(plot: &Plot, file: &Path) -> Result<()> {
     let area = SVGBackend::new(file, (WIDTH, u32::try_from(height)?)).into_drawing_area();
     let failed = |e: DrawingAreaErrorKind<std::io::Error>| anyhow!("{e}");
 
-    let title = ("sans-serif", 16).into_font().style(FontStyle::Bold).color(&INK);
+    let title = ("sans-serif", TITLE_SIZE).into_font().style(FontStyle::Bold).color(&INK);
     area.draw_text(&plot.title, &title, (12, 12)).map_err(failed)?;
-    let text = |at: HPos| ("sans-serif", 13).into_font().color(&INK).pos(Pos::new(at, VPos::Center));
+    let text = |at: HPos| ("sans-serif", TEXT_SIZE).into_font().color(&INK).pos(Pos::new(at, VPos::Center));
     let highest = plot.bars.iter().map(|bar| bar.max).fold(f64::MIN_POSITIVE, f64::max);
     let lowest = plot.bars.iter().map(|bar| bar.min).filter(|min| *min > 0.0).fold(highest, f64::min);
     let width = WIDTH as i32 - LEFT - RIGHT;

@@ -58,9 +58,10 @@ pub fn number(value: f64) -> String {
         return format!("{}{}", if value < 0.0 { "-" } else { "" }, count(size.round() as u64));
     }
     match size {
+        s if s.fract() == 0.0 => format!("{value:.0}"),
         s if s >= 100.0 => format!("{value:.0}"),
         s if s >= 10.0 => format!("{value:.1}"),
-        s if s >= 0.1 || s == 0.0 => format!("{value:.2}"),
+        s if s >= 0.1 => format!("{value:.2}"),
         _ => format!("{value:.3}"),
     }
 }
