@@ -85,7 +85,7 @@ enum Part {
     Growth,
     /// The heavy jobs, and the stream meanwhile
     Jobs,
-    /// Nothing is measured: the page is written anew from what lies there
+    /// Nothing is measured: page and plots are written anew from what lies there
     Page,
 }
 

@@ -9,14 +9,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::stats::{Spread, number};
 
-const WIDTH: u32 = 760;
+const WIDTH: u32 = 820;
 const BAR: i32 = 18;
 const GAP: i32 = 8;
 /// Between groups of bars.
 const GROUP_GAP: i32 = 14;
 const TOP: i32 = 40;
 const BOTTOM: i32 = 12;
-const LEFT: i32 = 250;
+const LEFT: i32 = 290;
 const RIGHT: i32 = 90;
 // The SVG shows about four fifths of these as pixels.
 const TITLE_SIZE: u32 = 19;
