@@ -97,7 +97,8 @@ const WARM_UP: f64 = 0.15;
 impl Load<'_> {
     /// Ends it before its time; what it came to is lost.
     pub fn stop(self) -> Result<()> {
-        self.running.stop(Signal::SIGINT)
+        // Not SIGINT: whoever was started in the background of a script ignores it, and so do its children.
+        self.running.stop(Signal::SIGTERM)
     }
 
     pub fn finish(self) -> Result<Sales> {
