@@ -16,7 +16,7 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Child;
+use std::process::{Child, Command};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -210,6 +210,15 @@ impl Postgres {
             .map_err(|e| io_error(format!("write {}", path.display()), e))
     }
 
+    /// Runs a program that uses the server. Like the server it does not outlive us.
+    ///
+    /// # Errors
+    /// It cannot be run.
+    pub fn spawn_client(&self, command: Command) -> Result<Child, Error> {
+        let name = command.get_program().to_string_lossy().into_owned();
+        self.keeper.spawn(command, Signal::SIGKILL).map_err(|e| io_error(format!("run {name}"), e))
+    }
+
     /// The last lines of the server's log.
     pub fn log_tail(&self) -> String {
         const LINES: usize = 30;
@@ -264,7 +273,9 @@ impl Postgres {
         let mut command = self.user.command(&self.binaries.bin.join("postgres"), self.dir.path());
         command.arg("-D").arg(self.data_dir());
         command.stdin(std::process::Stdio::null()).stdout(log).stderr(errors);
-        self.server = Some(self.keeper.spawn(command).map_err(|e| io_error("run postgres".into(), e))?);
+        // SIGQUIT: stop at once.
+        let server = self.keeper.spawn(command, Signal::SIGQUIT);
+        self.server = Some(server.map_err(|e| io_error("run postgres".into(), e))?);
         Ok(())
     }
 

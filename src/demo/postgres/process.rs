@@ -8,15 +8,19 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 
+use nix::sys::signal::Signal;
+
 /// Spawns commands from one thread that lives as long as this value: the death signal that [`spawn`](Keeper::spawn)
 /// asks for comes when the *spawning thread* ends, and callers may sit on short-lived ones.
 pub struct Keeper {
-    orders: mpsc::Sender<(Command, mpsc::Sender<std::io::Result<Child>>)>,
+    orders: mpsc::Sender<Order>,
 }
+
+type Order = (Command, mpsc::Sender<std::io::Result<Child>>);
 
 impl Keeper {
     pub fn new() -> std::io::Result<Self> {
-        let (orders, inbox) = mpsc::channel::<(Command, mpsc::Sender<std::io::Result<Child>>)>();
+        let (orders, inbox) = mpsc::channel::<Order>();
         thread::Builder::new().name("postgres-keeper".into()).spawn(move || {
             for (mut command, reply) in inbox {
                 // A caller that is gone no longer wants the child; its handle goes with the message.
@@ -26,9 +30,9 @@ impl Keeper {
         Ok(Keeper { orders })
     }
 
-    /// Spawns a command that gets SIGQUIT (PostgreSQL: stop at once) if we die, on systems that can do so.
-    pub fn spawn(&self, mut command: Command) -> std::io::Result<Child> {
-        die_with_parent(&mut command);
+    /// Spawns a command that gets this signal if we die, on systems that can do so.
+    pub fn spawn(&self, mut command: Command, signal: Signal) -> std::io::Result<Child> {
+        die_with_parent(&mut command, signal);
         let (reply, answer) = mpsc::channel();
         let gone = || std::io::Error::other("the spawning thread is gone");
         self.orders.send((command, reply)).map_err(|_| gone())?;
@@ -38,19 +42,19 @@ impl Keeper {
 
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code)]
-fn die_with_parent(command: &mut Command) {
+fn die_with_parent(command: &mut Command, signal: Signal) {
     use std::os::unix::process::CommandExt;
 
-    use nix::sys::{prctl::set_pdeathsig, signal::Signal};
+    use nix::sys::prctl::set_pdeathsig;
     // SAFETY: runs between fork and exec of the child; it makes one system call and touches no memory, lock or
     // allocator. It comes after the change of uid, which would clear the setting.
     unsafe {
-        command.pre_exec(|| set_pdeathsig(Signal::SIGQUIT).map_err(std::io::Error::from));
+        command.pre_exec(move || set_pdeathsig(signal).map_err(std::io::Error::from));
     }
 }
 
 #[cfg(not(target_os = "linux"))]
-fn die_with_parent(_: &mut Command) {}
+fn die_with_parent(_: &mut Command, _: Signal) {}
 
 /// A shell that removes a server's folder once we are gone, after stopping the server in it.
 pub struct Reaper {

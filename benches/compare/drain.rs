@@ -1,0 +1,279 @@
+//! A backlog in the slot: how long until the reports hold it, beside a reader that throws it away (the limit that decoding
+//! sets) and beside PostgreSQL's own subscription, which only copies.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+use crate::Bench;
+use crate::lab::{DATABASE, Lab};
+use crate::pgbench::{SALE, SMALL_STEPS};
+use crate::plot::Plot;
+use crate::procs::{APPLY_WORKER, CLIENT, DAEMON_BACKENDS, Usage, WALSENDER, Watch};
+use crate::report::{Findings, Table};
+use crate::say::say;
+use crate::stats::{count, ratios, shown};
+use crate::till::SLOT;
+use crate::world::Scale;
+
+const ONE_TRANSACTION: &str = include_str!("sql/one_transaction.sql");
+/// Of one sale in `sale.pgbench` and `one_transaction.sql`.
+pub const CHANGES_PER_SALE: u64 = 9;
+/// Of one sale in `small_steps.pgbench`.
+const SMALL_STEPS_PER_SALE: u64 = 18;
+const COPIES: &str = "copies";
+const LOADED: &str = "loaded";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Contender {
+    Tillstream,
+    Recvlogical,
+    /// PostgreSQL's own subscription with this `synchronous_commit`.
+    Subscription(&'static str),
+}
+
+const CONTENDERS: [Contender; 4] =
+    [Contender::Tillstream, Contender::Recvlogical, Contender::Subscription("off"), Contender::Subscription("on")];
+
+impl std::fmt::Display for Contender {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Contender::Tillstream => write!(f, "tillstream"),
+            Contender::Recvlogical => write!(f, "pg_recvlogical to /dev/null"),
+            Contender::Subscription(commit) => write!(f, "subscription, synchronous_commit {commit}"),
+        }
+    }
+}
+
+/// Without the last, which would commit every small step to the disk: minutes for each round.
+const WITHOUT_SYNCHRONOUS: &[Contender] = CONTENDERS.split_at(3).0;
+
+/// What waits in the slot.
+#[derive(Debug, Clone, Copy)]
+pub enum Backlog {
+    /// So many sales, a transaction each.
+    Sales(u64),
+    /// So many sales, all in one transaction.
+    OneTransaction(u64),
+    /// So many sales, each in many small transactions.
+    SmallSteps(u64),
+}
+
+pub fn run(bench: &Bench) -> Result<Findings> {
+    let sizes = &bench.sizes;
+    let ledger = Scale { history: sizes.history, ..Scale::default() };
+    let mut findings = Findings::default();
+    let mut plot = Plot::new("drain", "Seconds to take over a waiting backlog (lower is better)");
+    let batches = Scale { ledger: false, ..ledger };
+    let in_one = Backlog::OneTransaction(sizes.transaction_changes / CHANGES_PER_SALE);
+    for (backlog, scale, title, contenders) in [
+        (Backlog::Sales(sizes.sales), ledger, "a transaction each", CONTENDERS.as_slice()),
+        (in_one, ledger, "all in one transaction", CONTENDERS.as_slice()),
+        (Backlog::SmallSteps(sizes.small_step_sales), batches, "in 18 transactions each", WITHOUT_SYNCHRONOUS),
+    ] {
+        let (table, runs) = one_backlog(bench, backlog, &scale, title, contenders)?;
+        findings.tables.push(table);
+        plot.group();
+        for (contender, runs) in &runs {
+            let seconds: Vec<f64> = runs.iter().map(|run| run.seconds).collect();
+            let ours = *contender == Contender::Tillstream;
+            let label = if ours { format!("tillstream, sales {title}") } else { contender.to_string() };
+            plot.bar(label, ours, &seconds);
+        }
+    }
+    findings.plots.push(plot);
+    findings.notes = vec![
+        "tillstream: `tillstream run --once` from its start to its end, reports, own copy of the facts and position \
+         committed; after it, outside the time, `tillstream verify` found every row right."
+            .into(),
+        "pg_recvlogical: decoded, sent and thrown away, with the same slot position, publication and options (protocol 1, \
+         binary) as tillstream's."
+            .into(),
+        "subscription: PostgreSQL's own, binary, from `ALTER SUBSCRIPTION … ENABLE` until the last row shows, applying to \
+         copies of the tables in another database of the same server that have their primary keys and nothing else. It \
+         computes no report."
+            .into(),
+        "CPU: seconds of processor time, of the walsender; of the server process that writes (tillstream's connections, the \
+         apply worker); of the client program."
+            .into(),
+        "Aimed at, for sales in a transaction each: at most 1.3 × pg_recvlogical's time, at most 0.8 × the subscription's with \
+         synchronous_commit off."
+            .into(),
+        format!("{} sales of history, 2000 products, 5000 customers, one store.", count(sizes.history)),
+    ];
+    Ok(findings)
+}
+
+/// One contender's way through the backlog.
+#[derive(Debug, Clone)]
+pub struct Drained {
+    pub seconds: f64,
+    pub usage: Usage,
+}
+
+type Runs = Vec<(Contender, Vec<Drained>)>;
+
+fn one_backlog(
+    bench: &Bench,
+    backlog: Backlog,
+    scale: &Scale,
+    title: &str,
+    contenders: &[Contender],
+) -> Result<(Table, Runs)> {
+    let mut lab = Lab::start(bench)?;
+    say(format!("drain: preparing sales {title}"));
+    lab.create_world(scale)?;
+    lab.create_copies(COPIES)?;
+    lab.install()?;
+    let (changes, end) = fill_slots(&mut lab, backlog, scale, &["reader", "subscriber"])?;
+    let mut runs: Runs = contenders.iter().map(|contender| (*contender, Vec::new())).collect();
+    for round in 1..=bench.rounds {
+        for (contender, runs) in &mut runs {
+            lab.restore(LOADED)?;
+            let drained = drain(&lab, *contender, &end)?;
+            say(format!(
+                "drain: sales {title}, round {round} of {}: {contender} {:.2} s",
+                bench.rounds, drained.seconds
+            ));
+            runs.push(drained);
+            if *contender == Contender::Tillstream {
+                lab.verify()?;
+            }
+        }
+    }
+    let sales = match backlog {
+        Backlog::Sales(n) | Backlog::OneTransaction(n) | Backlog::SmallSteps(n) => n,
+    };
+    let mut table = Table::new(
+        format!("**{} row changes waiting: {} sales {title}**", count(changes), count(sales)),
+        &[
+            "consumer",
+            "seconds",
+            "1000 changes/s",
+            "walsender CPU",
+            "writer CPU",
+            "client CPU",
+            "client RSS MiB",
+            "tillstream's time ÷ its time",
+        ],
+    );
+    let seconds = |runs: &[Drained]| runs.iter().map(|run| run.seconds).collect::<Vec<_>>();
+    let ours = runs.first().map(|(_, runs)| seconds(runs)).unwrap_or_default();
+    for (contender, runs) in &runs {
+        let took = seconds(runs);
+        let rates: Vec<f64> = took.iter().map(|s| changes as f64 / s / 1000.0).collect();
+        let cpu = |roles: &[&str]| {
+            let of = |run: &Drained| roles.iter().map(|role| run.usage.cpu(role)).sum::<f64>();
+            shown(&runs.iter().map(of).collect::<Vec<_>>())
+        };
+        let is_client = !matches!(contender, Contender::Subscription(_));
+        let client = |text: String| if is_client { text } else { "–".to_string() };
+        table.row(&[
+            contender.to_string(),
+            shown(&took),
+            shown(&rates),
+            cpu(&[WALSENDER]),
+            if *contender == Contender::Recvlogical { "–".into() } else { cpu(&[DAEMON_BACKENDS, APPLY_WORKER]) },
+            client(cpu(&[CLIENT])),
+            client(shown(&runs.iter().map(|run| run.usage.rss_peak_mib).collect::<Vec<_>>())),
+            if *contender == Contender::Tillstream { "1".into() } else { shown(&ratios(&ours, &took)) },
+        ]);
+    }
+    Ok((table, runs))
+}
+
+/// Makes slots beside tillstream's, lets the backlog run up in all of them and keeps that state as [`LOADED`]. What comes
+/// back: the number of row changes, and a position after them.
+pub fn fill_slots(lab: &mut Lab, backlog: Backlog, scale: &Scale, slots: &[&str]) -> Result<(u64, String)> {
+    for slot in slots {
+        lab.copy_slot(slot)?;
+    }
+    if slots.contains(&"subscriber") {
+        let address =
+            format!("host={} port={} user=postgres dbname={DATABASE}", lab.dir().display(), lab.server.port());
+        lab.connect_to(COPIES, "postgres")?.batch_execute(&format!(
+            "CREATE SUBSCRIPTION copies CONNECTION '{address}' PUBLICATION {SLOT} \
+             WITH (enabled = false, create_slot = false, slot_name = 'subscriber', copy_data = false, binary = true)"
+        ))?;
+    }
+    let changes = match backlog {
+        Backlog::Sales(sales) => lab.sell(scale, SALE, sales)? * CHANGES_PER_SALE,
+        Backlog::SmallSteps(sales) => lab.sell(scale, SMALL_STEPS, sales)? * SMALL_STEPS_PER_SALE,
+        Backlog::OneTransaction(sales) => {
+            one_transaction(lab, scale, sales)?;
+            sales * CHANGES_PER_SALE
+        }
+    };
+    let mut client = lab.connect("postgres")?;
+    client.batch_execute("UPDATE tenant_1.products_product SET barcode = 'the end' WHERE id = 1")?;
+    let end = client.query_one("SELECT pg_current_wal_lsn()::text", &[])?.try_get(0)?;
+    drop(client);
+    lab.save(LOADED)?;
+    Ok((changes, end))
+}
+
+pub fn one_transaction(lab: &Lab, scale: &Scale, sales: u64) -> Result<()> {
+    let sql = scale.fill(&ONE_TRANSACTION.replace("{sales}", &sales.to_string()), "tenant_1", &lab.zone);
+    Ok(lab.connect("postgres")?.batch_execute(&sql)?)
+}
+
+/// Starts the server on the state with the backlog.
+pub fn restore_backlog(lab: &mut Lab) -> Result<()> {
+    lab.restore(LOADED)
+}
+
+pub fn drain(lab: &Lab, contender: Contender, end: &str) -> Result<Drained> {
+    let (took, usage) = match contender {
+        Contender::Tillstream => {
+            let run = lab.run_measured("once", lab.tillstream(&["run", "--once"])?)?;
+            if !shows_end(lab, DATABASE, "analytics.product")? {
+                bail!("the reports do not hold the end of the backlog");
+            }
+            run
+        }
+        Contender::Recvlogical => {
+            let run = lab.run_measured("pg_recvlogical", lab.pg_recvlogical("reader", Some(end)))?;
+            let query =
+                "SELECT confirmed_flush_lsn >= $1::text::pg_lsn FROM pg_replication_slots WHERE slot_name = 'reader'";
+            if !lab.connect("postgres")?.query_one(query, &[&end])?.try_get::<_, bool>(0)? {
+                bail!("pg_recvlogical ended before the end of the backlog");
+            }
+            run
+        }
+        Contender::Subscription(commit) => subscription(lab, commit)?,
+    };
+    Ok(Drained { seconds: took.as_secs_f64(), usage })
+}
+
+fn shows_end(lab: &Lab, database: &str, table: &str) -> Result<bool> {
+    let query = format!("SELECT EXISTS (SELECT FROM {table} WHERE barcode = 'the end')");
+    Ok(lab.connect_to(database, "postgres")?.query_one(&query, &[])?.try_get(0)?)
+}
+
+fn subscription(lab: &Lab, commit: &str) -> Result<(Duration, Usage)> {
+    const LOOK: Duration = Duration::from_millis(5);
+    const PATIENCE: Duration = Duration::from_secs(3600);
+    let mut client = lab.connect_to(COPIES, "probe")?;
+    client.batch_execute(&format!("ALTER SUBSCRIPTION copies SET (synchronous_commit = {commit})"))?;
+    // The end comes last: where it shows, everything does.
+    let end = client.prepare("SELECT barcode = 'the end' FROM tenant_1.products_product WHERE id = 1")?;
+    let watch = Watch::start(lab.server.pid(), None);
+    let begun = Instant::now();
+    client.batch_execute("ALTER SUBSCRIPTION copies ENABLE")?;
+    while !client.query_one(&end, &[])?.try_get::<_, bool>(0)? {
+        if begun.elapsed() > PATIENCE {
+            bail!("the subscription does not get to the end; the server says:\n{}", lab.server.log_tail());
+        }
+        thread::sleep(LOOK);
+    }
+    let took = begun.elapsed();
+    let usage = watch.finish();
+    let count = "SELECT count(*) FROM tenant_1.sales_sale";
+    let copied: i64 = client.query_one(count, &[])?.try_get(0)?;
+    let sold: i64 = lab.connect("postgres")?.query_one(count, &[])?.try_get(0)?;
+    if copied != sold {
+        bail!("the subscription copied {copied} of {sold} sales");
+    }
+    Ok((took, usage))
+}

@@ -1,0 +1,221 @@
+//! What it costs the POS: how many sales it makes and how long they take, alone and with each way of keeping reports.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use nix::sys::signal::Signal;
+
+use crate::Bench;
+use crate::lab::{Lab, Running};
+use crate::pgbench::{Pace, Sales};
+use crate::plot::Plot;
+use crate::procs::{CLIENT, DAEMON_BACKENDS, POS_BACKENDS, Usage, WALSENDER, Watch};
+use crate::report::{Findings, Table};
+use crate::say::say;
+use crate::stats::{count, ratios, shown};
+use crate::world::Scale;
+
+const SETTLED: &str = "settled";
+const READER: &str = "reader";
+/// A chain of some thousand tills.
+const PACES: [Pace; 2] = [Pace::Rate(300), Pace::Saturation];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Contender {
+    Plain,
+    Recvlogical,
+    Tillstream,
+    Triggers,
+    Recompute,
+    Ivm,
+}
+
+impl Contender {
+    fn name(self) -> &'static str {
+        match self {
+            Contender::Plain => "the POS alone",
+            Contender::Recvlogical => "pg_recvlogical to /dev/null",
+            Contender::Tillstream => "tillstream",
+            Contender::Triggers => "row triggers",
+            Contender::Recompute => "recompute in the transaction",
+            Contender::Ivm => "pg_ivm",
+        }
+    }
+
+    /// Gets it going; what comes back runs beside the POS.
+    fn begin(self, lab: &Lab, scale: &Scale) -> Result<Option<Running>> {
+        match self {
+            Contender::Plain => {}
+            Contender::Recvlogical => {
+                return Ok(Some(lab.spawn("pg_recvlogical", lab.pg_recvlogical(READER, None))?));
+            }
+            Contender::Tillstream => return Ok(Some(lab.daemon()?)),
+            Contender::Triggers => lab.install_triggers(scale)?,
+            Contender::Recompute => lab.install_recompute(scale)?,
+            Contender::Ivm => lab.install_ivm(scale)?,
+        }
+        Ok(None)
+    }
+}
+
+struct Measured {
+    sales: Sales,
+    usage: Usage,
+    sold: f64,
+}
+
+pub fn run(bench: &Bench) -> Result<Findings> {
+    let scale = Scale { history: bench.sizes.history, ..Scale::default() };
+    let mut lab = Lab::start(bench)?;
+    say("price: preparing");
+    lab.create_world(&scale)?;
+    lab.install()?;
+    lab.copy_slot(READER)?;
+    let has_ivm = lab.has_ivm()?;
+    lab.save(SETTLED)?;
+    let mut contenders = vec![
+        Contender::Plain,
+        Contender::Recvlogical,
+        Contender::Tillstream,
+        Contender::Triggers,
+        Contender::Recompute,
+    ];
+    if has_ivm {
+        contenders.push(Contender::Ivm);
+    }
+    // By pace, by contender, by round.
+    let mut measured: Vec<Vec<Vec<Measured>>> =
+        PACES.iter().map(|_| contenders.iter().map(|_| Vec::new()).collect()).collect();
+    let mut wrong: Vec<Vec<f64>> = contenders.iter().map(|_| Vec::new()).collect();
+    for round in 1..=bench.rounds {
+        for (c, contender) in contenders.iter().enumerate() {
+            lab.restore(SETTLED)?;
+            let beside = contender.begin(&lab, &scale)?;
+            for (pace, measured) in PACES.into_iter().zip(&mut measured) {
+                let m = measure(&lab, &scale, pace, bench, beside.as_ref().map(Running::pid))?;
+                say(format!(
+                    "price: round {round} of {}, {pace}, {}: {:.0} sales/s, p99 {:.1} ms",
+                    bench.rounds,
+                    contender.name(),
+                    m.sales.per_second,
+                    m.sales.p99_ms
+                ));
+                if let Some(rounds) = measured.get_mut(c) {
+                    rounds.push(m);
+                }
+            }
+            if let Some(beside) = beside {
+                beside.stop(Signal::SIGTERM)?;
+            }
+            let rows = match contender {
+                Contender::Tillstream => lab.verify().map(|()| 0.0)?,
+                Contender::Triggers | Contender::Recompute => lab.wrong_rows(&scale)?,
+                Contender::Plain | Contender::Recvlogical | Contender::Ivm => continue,
+            };
+            if let Some(rounds) = wrong.get_mut(c) {
+                rounds.push(rows);
+            }
+        }
+    }
+    let mut findings = Findings::default();
+    for (pace, measured) in PACES.iter().zip(&measured) {
+        findings.tables.push(table(*pace, bench, &contenders, measured, &wrong));
+    }
+    let mut plot =
+        Plot::new("price", format!("Sales a second at saturation, {} tills (higher is better)", bench.sizes.clients));
+    for (contender, measured) in contenders.iter().zip(measured.last().into_iter().flatten()) {
+        plot.bar(contender.name(), *contender == Contender::Tillstream, &each(measured, |m| m.sales.per_second));
+    }
+    findings.plots.push(plot);
+    findings.notes = vec![
+        format!(
+            "pgbench, {} connections, {} s each after a warm-up of 15 %; a sale is one transaction of nine row changes. \
+             p99: milliseconds from when a sale was due to begin until its commit was acknowledged. {} sales of history, \
+             1000 of today.",
+            bench.sizes.clients,
+            bench.sizes.time.as_secs(),
+            count(scale.history)
+        ),
+        "CPU: milliseconds of processor time for each sale, of the POS's own server processes and of what follows it \
+         (walsender, client program, the client's server processes)."
+            .into(),
+        "Row triggers add each completed sale to tables of the daily, product and customer reports; recompute in the \
+         transaction computes the touched rows of these tables anew, with the index for it. Both keep three reports \
+         without the stock, know no refunds, edits, deletions and sliding windows, and recompute loses sales that are \
+         completed at the same moment. pg_ivm keeps sums by day, product and customer and nothing else."
+            .into(),
+        "Wrong rows: of the peer's tables after both paces of a round, against the POS's tables; tillstream's by `tillstream \
+         verify`. Aimed at: at 300 a second a p99 within 10 % of the POS alone, at saturation sales within 10 % of those \
+         beside pg_recvlogical."
+            .into(),
+    ];
+    if !has_ivm {
+        findings.notes.push("pg_ivm is not installed on this server and was not measured.".into());
+    }
+    Ok(findings)
+}
+
+fn measure(lab: &Lab, scale: &Scale, pace: Pace, bench: &Bench, beside: Option<u32>) -> Result<Measured> {
+    lab.connect("postgres")?.batch_execute("CHECKPOINT")?;
+    let time: Duration = bench.sizes.time;
+    let before = sold(lab)?;
+    let watch = Watch::start(lab.server.pid(), beside);
+    let sales = lab.load(scale, pace, bench.sizes.clients, time)?.finish()?;
+    let usage = watch.finish();
+    Ok(Measured { sales, usage, sold: sold(lab)? - before })
+}
+
+/// Sales so far, by the counter of their ids.
+fn sold(lab: &Lab) -> Result<f64> {
+    let query = "SELECT last_value FROM tenant_1.sales_sale_id_seq";
+    Ok(lab.connect("postgres")?.query_one(query, &[])?.try_get::<_, i64>(0)? as f64)
+}
+
+fn each(measured: &[Measured], of: impl Fn(&Measured) -> f64) -> Vec<f64> {
+    measured.iter().map(of).collect()
+}
+
+fn table(pace: Pace, bench: &Bench, contenders: &[Contender], measured: &[Vec<Measured>], wrong: &[Vec<f64>]) -> Table {
+    let mut table = Table::new(
+        match pace {
+            Pace::Rate(rate) => format!("**At {rate} sales a second**"),
+            Pace::Saturation => format!("**At saturation, {} tills**", bench.sizes.clients),
+        },
+        &[
+            "kept by",
+            "sales/s",
+            "÷ alone",
+            "÷ pg_recvlogical",
+            "p99 ms",
+            "p99 ÷ alone",
+            "POS CPU ms",
+            "other CPU ms",
+            "wrong rows",
+        ],
+    );
+    let of = |contender: Contender| {
+        let at = contenders.iter().position(|c| *c == contender);
+        at.and_then(|at| measured.get(at)).map(Vec::as_slice).unwrap_or_default()
+    };
+    let speed = |measured: &[Measured]| each(measured, |m| m.sales.per_second);
+    let late = |measured: &[Measured]| each(measured, |m| m.sales.p99_ms);
+    let (alone, reader) = (of(Contender::Plain), of(Contender::Recvlogical));
+    for ((contender, runs), wrong) in contenders.iter().zip(measured).zip(wrong) {
+        let cpu = |roles: &[&str]| {
+            shown(&each(runs, |m| roles.iter().map(|role| m.usage.cpu(role)).sum::<f64>() * 1000.0 / m.sold.max(1.0)))
+        };
+        let followed = matches!(contender, Contender::Recvlogical | Contender::Tillstream);
+        table.row(&[
+            contender.name().to_string(),
+            shown(&speed(runs)),
+            shown(&ratios(&speed(runs), &speed(alone))),
+            shown(&ratios(&speed(runs), &speed(reader))),
+            shown(&late(runs)),
+            shown(&ratios(&late(runs), &late(alone))),
+            cpu(&[POS_BACKENDS]),
+            if followed { cpu(&[WALSENDER, CLIENT, DAEMON_BACKENDS]) } else { "–".into() },
+            shown(wrong),
+        ]);
+    }
+    table
+}
