@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant as Moment;
+use std::time::{Duration, Instant as Moment};
 
 use bytes::Bytes;
 
@@ -60,6 +60,13 @@ enum Route {
 /// written comes to some 5 kB.
 const PART: usize = 5_000;
 
+/// Committed longer ago than this when it arrives: a backlog. It is late whatever we do, and done with soonest in batches
+/// that are full.
+const LATE: Duration = Duration::from_secs(1);
+/// So long a batch of a backlog waits to be filled, in all and after the last that arrived.
+const FILL: Duration = Duration::from_millis(500);
+const SILENCE: Duration = Duration::from_millis(5);
+
 /// A Relation message as it came.
 #[derive(Debug)]
 struct Seen {
@@ -95,6 +102,10 @@ pub struct Assembler {
     end: Option<End>,
     /// When the oldest change in `steps` arrived.
     since: Option<Moment>,
+    /// When the last event arrived.
+    arrived: Moment,
+    /// The last transaction that began was [`LATE`].
+    late: bool,
     /// Stop before the transaction whose commit record lies at or beyond this.
     limit: Option<Lsn>,
     /// The Begin that the limit kept back.
@@ -124,6 +135,8 @@ impl Assembler {
             transaction: None,
             end: None,
             since: None,
+            arrived: Moment::now(),
+            late: false,
             limit: None,
             kept_back: None,
             received: position,
@@ -153,6 +166,7 @@ impl Assembler {
     /// # Errors
     /// A stream that cannot be understood.
     pub fn push(&mut self, event: StreamEvent, now: Moment) -> Result<(), StreamError> {
+        self.arrived = now;
         match event {
             StreamEvent::Begin { final_lsn, commit_time, .. } => {
                 if self.transaction.is_some() {
@@ -162,6 +176,8 @@ impl Assembler {
                     self.kept_back = Some(event);
                     return Ok(());
                 }
+                let age = chrono::Utc::now().signed_duration_since(commit_time);
+                self.late = age.to_std().is_ok_and(|age| age > LATE);
                 self.transaction = Some(Transaction {
                     final_lsn,
                     committed_at: commit_time,
@@ -381,9 +397,18 @@ impl Assembler {
         self.steps.len() >= limit || part >= limit.min(PART)
     }
 
+    /// What arrives is a backlog.
+    pub fn is_late(&self) -> bool {
+        self.late
+    }
+
     /// When what has arrived is due to be written at the latest.
     pub fn deadline(&self) -> Option<Moment> {
-        self.end.and(self.since).and_then(|since| since.checked_add(self.config.apply.max_delay))
+        let since = self.end.and(self.since)?;
+        match self.late {
+            true => Some((self.arrived + SILENCE).min(since + FILL)),
+            false => since.checked_add(self.config.apply.max_delay),
+        }
     }
 
     /// Whether a batch should be written now. `more`: further events are waiting already.
@@ -391,8 +416,8 @@ impl Assembler {
         if self.steps.is_empty() {
             return false;
         }
-        let blocked = self.kept_back.is_some();
-        self.is_full() || self.end.is_some() && (!more || blocked || self.deadline().is_some_and(|at| now >= at))
+        let (blocked, idle) = (self.kept_back.is_some(), !more && !self.late);
+        self.is_full() || self.end.is_some() && (idle || blocked || self.deadline().is_some_and(|at| now >= at))
     }
 
     /// The batch to write now: all whole transactions; where there is none, the part of one that fills a batch.

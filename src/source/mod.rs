@@ -16,6 +16,7 @@ pub mod error;
 pub mod identity;
 mod mapped;
 pub mod publication;
+mod reader;
 mod session;
 pub mod slot;
 pub mod snapshot;

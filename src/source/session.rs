@@ -5,6 +5,7 @@ use pgwire_replication::client::QueryRow;
 use pgwire_replication::{ReplicationClient, ReplicationConfig};
 
 use super::error::{INVALIDATED_ADVICE, PUBLICATION_ADVICE, Phase, SourceError, SourceErrorKind};
+use super::reader::reader;
 use crate::lsn::Lsn;
 
 /// Which server a position belongs to.
@@ -80,9 +81,10 @@ impl Session {
             Some(own) => format!("{OPTIONS} {own}"),
             None => OPTIONS.to_string(),
         });
-        let client =
-            ReplicationClient::connect_gated(cfg).await.map_err(|e| SourceError::classify(&e, Phase::Session))?;
-        Ok(Session { client })
+        let thread = |e: String| SourceError::new(SourceErrorKind::Transient, format!("no thread for the stream: {e}"));
+        let connecting = reader().map_err(|e| thread(e.to_string()))?.spawn(ReplicationClient::connect_gated(cfg));
+        let client = connecting.await.map_err(|e| thread(e.to_string()))?;
+        Ok(Session { client: client.map_err(|e| SourceError::classify(&e, Phase::Session))? })
     }
 
     pub async fn query(&mut self, sql: &str) -> Result<Vec<QueryRow>, SourceError> {

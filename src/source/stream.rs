@@ -23,6 +23,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant as Clock;
 
 use super::error::{Phase, SourceError, SourceErrorKind};
+use super::reader;
 use super::session::{Identity, Session, quote_name};
 use crate::domain::Instant;
 use crate::lsn::Lsn;
@@ -234,6 +235,11 @@ impl Stream {
             return;
         }
         self.session.client.update_applied_lsn(position.into());
+    }
+
+    /// What is read now was committed some time ago: how soon it is read matters less than what reading it takes.
+    pub fn set_behind(&self, behind: bool) {
+        reader::set_behind(behind);
     }
 
     /// Sends the last confirmed position, ends the copy and the session; takes 1 s at most.
