@@ -1,5 +1,9 @@
 -- Base facts as they are after the batch. Rows to put and keys to remove; nothing here adds up.
 
+-- Sales of which nothing is stored.
+-- name: add_sales
+INSERT INTO {state}.sale SELECT * FROM unnest($1::{state}.sale[])
+
 -- name: put_sales
 INSERT INTO {state}.sale SELECT * FROM unnest($1::{state}.sale[])
 ON CONFLICT (tenant_id, id) DO UPDATE SET

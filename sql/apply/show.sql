@@ -2,6 +2,8 @@
 -- the first copy all write through these parts of statements. `verify` does not: it has its own, from the POS tables.
 -- {rows} is where the sums come from: a part of the statement before, with the columns of the sums' table. A row is put
 -- where it has something to say, deleted where it has not, untouched where nothing differs.
+-- Most rows are there already: an UPDATE costs them less than ON CONFLICT DO UPDATE, which locks each row first. NOT IN is
+-- hashed however few rows the planner expects; NOT EXISTS would not be.
 
 -- From rows of {state}.daily.
 -- name: daily_sales_report
@@ -51,34 +53,47 @@ tenants_performance AS MATERIALIZED (
   WHERE (u.lines = 0 OR u.day < t.horizon)
     AND r.tenant = t.tenant AND r.product_id = u.product_id AND r.date = u.day
   RETURNING 1
-), put_performance AS (
+), said_performance AS MATERIALIZED (
   {+performance_rows {rows}}
-  ON CONFLICT (tenant, product_id, date) DO UPDATE SET
-    quantity_sold = excluded.quantity_sold, total_revenue = excluded.total_revenue, sales_count = excluded.sales_count,
-    avg_price = excluded.avg_price, avg_discount = excluded.avg_discount, total_cost = excluded.total_cost,
-    total_profit = excluded.total_profit, profit_margin = excluded.profit_margin, updated_at = now()
-  WHERE (r.quantity_sold, r.total_revenue, r.sales_count, r.avg_price, r.avg_discount, r.total_cost, r.total_profit,
+), kept_performance AS (
+  UPDATE {reports}.product_performance r SET
+    quantity_sold = s.quantity_sold, total_revenue = s.total_revenue, sales_count = s.sales_count, avg_price = s.avg_price,
+    avg_discount = s.avg_discount, total_cost = s.total_cost, total_profit = s.total_profit, profit_margin = s.profit_margin,
+    updated_at = now()
+  FROM said_performance s
+  WHERE r.tenant = s.tenant AND r.product_id = s.product_id AND r.date = s.date
+    AND (r.quantity_sold, r.total_revenue, r.sales_count, r.avg_price, r.avg_discount, r.total_cost, r.total_profit,
          r.profit_margin)
-    IS DISTINCT FROM (excluded.quantity_sold, excluded.total_revenue, excluded.sales_count, excluded.avg_price,
-         excluded.avg_discount, excluded.total_cost, excluded.total_profit, excluded.profit_margin)
+      IS DISTINCT FROM (s.quantity_sold, s.total_revenue, s.sales_count, s.avg_price, s.avg_discount, s.total_cost,
+         s.total_profit, s.profit_margin)
+  RETURNING r.tenant, r.product_id, r.date
+), new_performance AS (
+  INSERT INTO {reports}.product_performance ({+performance_columns})
+  SELECT s.* FROM said_performance s
+  WHERE (s.tenant, s.product_id, s.date) NOT IN (SELECT * FROM kept_performance)
+  ON CONFLICT DO NOTHING
   RETURNING 1
+), put_performance AS (
+  SELECT FROM kept_performance UNION ALL SELECT FROM new_performance
 )
 
--- Its rows alone, for a store that has none yet.
+-- Its rows alone.
 -- name: performance_rows
-INSERT INTO {reports}.product_performance AS r (
-    tenant, product_id, date, quantity_sold, total_revenue, sales_count, avg_price, avg_discount, total_cost, total_profit,
-    profit_margin)
-  SELECT t.tenant, u.product_id, u.day, round(u.quantity, 3), v.revenue, u.sales, round(u.price_sum / u.lines, 2),
+SELECT t.tenant, u.product_id, u.day AS date, round(u.quantity, 3) AS quantity_sold, v.revenue AS total_revenue,
+         u.sales AS sales_count, round(u.price_sum / u.lines, 2) AS avg_price,
          -- (mean - revenue / quantity) / mean with mean = price_sum / lines, as one fraction: nothing is rounded on the way
          CASE WHEN u.quantity > 0 AND u.price_sum <> 0
               THEN greatest({state}.percent((u.price_sum * u.quantity - u.revenue * u.lines) * 100 / (u.price_sum * u.quantity)), 0)
-              ELSE 0 END,
-         v.cost, v.revenue - v.cost,
-         CASE WHEN v.revenue > 0 THEN {state}.percent((v.revenue - v.cost) * 100 / v.revenue) ELSE 0 END
+              ELSE 0 END AS avg_discount,
+         v.cost AS total_cost, v.revenue - v.cost AS total_profit,
+         CASE WHEN v.revenue > 0 THEN {state}.percent((v.revenue - v.cost) * 100 / v.revenue) ELSE 0 END AS profit_margin
   FROM {rows} u JOIN tenants_performance t ON t.id = u.tenant_id,
        LATERAL (SELECT round(u.revenue, 2) AS revenue, round(u.cost, 2) AS cost OFFSET 0) v
   WHERE u.lines > 0 AND u.day >= t.horizon
+
+-- name: performance_columns
+tenant, product_id, date, quantity_sold, total_revenue, sales_count, avg_price, avg_discount, total_cost, total_profit,
+    profit_margin
 
 -- From rows of {state}.customer_total: the live row, whose period_end is the tenant's today.
 -- name: customer_analytics
@@ -88,17 +103,15 @@ tenants_customers AS MATERIALIZED (
   DELETE FROM {reports}.customer_analytics r USING {rows} u JOIN tenants_customers t ON t.id = u.tenant_id
   WHERE u.sales = 0 AND r.tenant = t.tenant AND r.customer_id = u.customer_id AND r.period_end = t.today
   RETURNING 1
-), put_customers AS (
-  INSERT INTO {reports}.customer_analytics AS r (
-    tenant, customer_id, period_end, period_start, recency_days, frequency, monetary, purchases_count, total_spent,
-    avg_purchase_amount, r_score, f_score, m_score, rfm_score, segment, credit_purchases, total_credit_amount,
-    avg_payment_delay_days, credit_outstanding, first_purchase_date, last_purchase_date, lifetime_purchases, lifetime_spent)
-  SELECT t.tenant, u.customer_id, t.today, t.today - s.window_days, v.recency,
-         u.window_sales, v.spent, u.window_sales, v.spent,
-         CASE WHEN u.window_sales > 0 THEN round(u.window_spent / u.window_sales, 2) ELSE 0 END,
-         v.r, v.f, v.m, (v.r + v.f + v.m) / 3, {state}.segment(v.r, v.f, v.m),
-         u.window_credit_sales, round(u.window_credit, 2), u.delay_days, round(greatest(u.credit - u.paid, 0), 2),
-         u.first_day, u.last_day, u.sales, round(u.spent, 2)
+), said_customers AS MATERIALIZED (
+  SELECT t.tenant, u.customer_id, t.today AS period_end, t.today - s.window_days AS period_start, v.recency AS recency_days,
+         u.window_sales AS frequency, v.spent AS monetary, u.window_sales AS purchases_count, v.spent AS total_spent,
+         CASE WHEN u.window_sales > 0 THEN round(u.window_spent / u.window_sales, 2) ELSE 0 END AS avg_purchase_amount,
+         v.r AS r_score, v.f AS f_score, v.m AS m_score, (v.r + v.f + v.m) / 3 AS rfm_score,
+         {state}.segment(v.r, v.f, v.m) AS segment, u.window_credit_sales AS credit_purchases,
+         round(u.window_credit, 2) AS total_credit_amount, u.delay_days AS avg_payment_delay_days,
+         round(greatest(u.credit - u.paid, 0), 2) AS credit_outstanding, u.first_day AS first_purchase_date,
+         u.last_day AS last_purchase_date, u.sales AS lifetime_purchases, round(u.spent, 2) AS lifetime_spent
   FROM {rows} u JOIN tenants_customers t ON t.id = u.tenant_id CROSS JOIN {state}.settings s
   CROSS JOIN LATERAL (
     SELECT recency, round(u.window_spent, 2) AS spent,
@@ -111,24 +124,36 @@ tenants_customers AS MATERIALIZED (
     FROM (SELECT greatest(t.today - u.last_day, 0) AS recency) y
     OFFSET 0) v
   WHERE u.sales > 0
-  ON CONFLICT (tenant, customer_id, period_end) DO UPDATE SET
-    period_start = excluded.period_start, recency_days = excluded.recency_days, frequency = excluded.frequency,
-    monetary = excluded.monetary, purchases_count = excluded.purchases_count, total_spent = excluded.total_spent,
-    avg_purchase_amount = excluded.avg_purchase_amount, r_score = excluded.r_score, f_score = excluded.f_score,
-    m_score = excluded.m_score, rfm_score = excluded.rfm_score, segment = excluded.segment,
-    credit_purchases = excluded.credit_purchases, total_credit_amount = excluded.total_credit_amount,
-    avg_payment_delay_days = excluded.avg_payment_delay_days, credit_outstanding = excluded.credit_outstanding,
-    first_purchase_date = excluded.first_purchase_date, last_purchase_date = excluded.last_purchase_date,
-    lifetime_purchases = excluded.lifetime_purchases, lifetime_spent = excluded.lifetime_spent, updated_at = now()
-  WHERE (r.lifetime_purchases, r.lifetime_spent, r.period_start, r.recency_days, r.frequency, r.monetary, r.purchases_count,
+), kept_customers AS (
+  UPDATE {reports}.customer_analytics r SET
+    period_start = s.period_start, recency_days = s.recency_days, frequency = s.frequency, monetary = s.monetary,
+    purchases_count = s.purchases_count, total_spent = s.total_spent, avg_purchase_amount = s.avg_purchase_amount,
+    r_score = s.r_score, f_score = s.f_score, m_score = s.m_score, rfm_score = s.rfm_score, segment = s.segment,
+    credit_purchases = s.credit_purchases, total_credit_amount = s.total_credit_amount,
+    avg_payment_delay_days = s.avg_payment_delay_days, credit_outstanding = s.credit_outstanding,
+    first_purchase_date = s.first_purchase_date, last_purchase_date = s.last_purchase_date,
+    lifetime_purchases = s.lifetime_purchases, lifetime_spent = s.lifetime_spent, updated_at = now()
+  FROM said_customers s
+  WHERE r.tenant = s.tenant AND r.customer_id = s.customer_id AND r.period_end = s.period_end
+    AND (r.lifetime_purchases, r.lifetime_spent, r.period_start, r.recency_days, r.frequency, r.monetary, r.purchases_count,
          r.total_spent, r.avg_purchase_amount, r.r_score, r.f_score, r.m_score, r.rfm_score, r.segment, r.credit_purchases,
          r.total_credit_amount, r.avg_payment_delay_days, r.credit_outstanding, r.first_purchase_date, r.last_purchase_date)
-    IS DISTINCT FROM (excluded.lifetime_purchases, excluded.lifetime_spent, excluded.period_start, excluded.recency_days,
-         excluded.frequency, excluded.monetary, excluded.purchases_count, excluded.total_spent, excluded.avg_purchase_amount,
-         excluded.r_score, excluded.f_score, excluded.m_score, excluded.rfm_score, excluded.segment,
-         excluded.credit_purchases, excluded.total_credit_amount, excluded.avg_payment_delay_days,
-         excluded.credit_outstanding, excluded.first_purchase_date, excluded.last_purchase_date)
+      IS DISTINCT FROM (s.lifetime_purchases, s.lifetime_spent, s.period_start, s.recency_days, s.frequency, s.monetary,
+         s.purchases_count, s.total_spent, s.avg_purchase_amount, s.r_score, s.f_score, s.m_score, s.rfm_score, s.segment,
+         s.credit_purchases, s.total_credit_amount, s.avg_payment_delay_days, s.credit_outstanding, s.first_purchase_date,
+         s.last_purchase_date)
+  RETURNING r.tenant, r.customer_id
+), new_customers AS (
+  INSERT INTO {reports}.customer_analytics (
+    tenant, customer_id, period_end, period_start, recency_days, frequency, monetary, purchases_count, total_spent,
+    avg_purchase_amount, r_score, f_score, m_score, rfm_score, segment, credit_purchases, total_credit_amount,
+    avg_payment_delay_days, credit_outstanding, first_purchase_date, last_purchase_date, lifetime_purchases, lifetime_spent)
+  SELECT s.* FROM said_customers s
+  WHERE (s.tenant, s.customer_id) NOT IN (SELECT * FROM kept_customers)
+  ON CONFLICT DO NOTHING
   RETURNING 1
+), put_customers AS (
+  SELECT FROM kept_customers UNION ALL SELECT FROM new_customers
 )
 
 -- From rows of {state}.inventory: today's row.
@@ -139,28 +164,38 @@ tenants_inventory AS MATERIALIZED (
   DELETE FROM {reports}.inventory_snapshot r USING {rows} u JOIN tenants_inventory t ON t.id = u.tenant_id
   WHERE NOT u.shown AND r.tenant = t.tenant AND r.product_id = u.product_id AND r.date = t.today
   RETURNING 1
-), put_inventory AS (
-  INSERT INTO {reports}.inventory_snapshot AS r (
-    tenant, product_id, date, quantity_on_hand, reserved_quantity, available_quantity, total_cost, total_value,
-    turnover_rate, days_of_stock, is_out_of_stock, is_low_stock, is_overstock)
-  SELECT t.tenant, u.product_id, t.today, round(u.on_hand, 3), round(u.reserved, 3), round(u.on_hand - u.reserved, 3),
-         round(u.on_hand * u.cost_price, 2), round(u.on_hand * u.sale_price, 2),
-         CASE WHEN u.on_hand > 0 AND u.sold > 0 THEN {state}.percent(u.sold / u.on_hand) ELSE 0 END,
+), said_inventory AS MATERIALIZED (
+  SELECT t.tenant, u.product_id, t.today AS date, round(u.on_hand, 3) AS quantity_on_hand,
+         round(u.reserved, 3) AS reserved_quantity, round(u.on_hand - u.reserved, 3) AS available_quantity,
+         round(u.on_hand * u.cost_price, 2) AS total_cost, round(u.on_hand * u.sale_price, 2) AS total_value,
+         CASE WHEN u.on_hand > 0 AND u.sold > 0 THEN {state}.percent(u.sold / u.on_hand) ELSE 0 END AS turnover_rate,
          CASE WHEN u.on_hand > 0 AND u.sold > 0
-              THEN least(div(u.on_hand * 30, u.sold), 2147483647)::integer ELSE 0 END,
-         u.on_hand <= 0, u.on_hand <= u.min_quantity, coalesce(u.on_hand >= u.max_quantity, false)
+              THEN least(div(u.on_hand * 30, u.sold), 2147483647)::integer ELSE 0 END AS days_of_stock,
+         u.on_hand <= 0 AS is_out_of_stock, u.on_hand <= u.min_quantity AS is_low_stock,
+         coalesce(u.on_hand >= u.max_quantity, false) AS is_overstock
   FROM {rows} u JOIN tenants_inventory t ON t.id = u.tenant_id
   WHERE u.shown
-  ON CONFLICT (tenant, product_id, date) DO UPDATE SET
-    quantity_on_hand = excluded.quantity_on_hand, reserved_quantity = excluded.reserved_quantity,
-    available_quantity = excluded.available_quantity, total_cost = excluded.total_cost, total_value = excluded.total_value,
-    turnover_rate = excluded.turnover_rate, days_of_stock = excluded.days_of_stock,
-    is_out_of_stock = excluded.is_out_of_stock, is_low_stock = excluded.is_low_stock, is_overstock = excluded.is_overstock,
-    updated_at = now()
-  WHERE (r.quantity_on_hand, r.reserved_quantity, r.available_quantity, r.total_cost, r.total_value, r.turnover_rate,
+), kept_inventory AS (
+  UPDATE {reports}.inventory_snapshot r SET
+    quantity_on_hand = s.quantity_on_hand, reserved_quantity = s.reserved_quantity,
+    available_quantity = s.available_quantity, total_cost = s.total_cost, total_value = s.total_value,
+    turnover_rate = s.turnover_rate, days_of_stock = s.days_of_stock, is_out_of_stock = s.is_out_of_stock,
+    is_low_stock = s.is_low_stock, is_overstock = s.is_overstock, updated_at = now()
+  FROM said_inventory s
+  WHERE r.tenant = s.tenant AND r.product_id = s.product_id AND r.date = s.date
+    AND (r.quantity_on_hand, r.reserved_quantity, r.available_quantity, r.total_cost, r.total_value, r.turnover_rate,
          r.days_of_stock, r.is_out_of_stock, r.is_low_stock, r.is_overstock)
-    IS DISTINCT FROM (excluded.quantity_on_hand, excluded.reserved_quantity, excluded.available_quantity, excluded.total_cost,
-         excluded.total_value, excluded.turnover_rate, excluded.days_of_stock, excluded.is_out_of_stock, excluded.is_low_stock,
-         excluded.is_overstock)
+      IS DISTINCT FROM (s.quantity_on_hand, s.reserved_quantity, s.available_quantity, s.total_cost, s.total_value,
+         s.turnover_rate, s.days_of_stock, s.is_out_of_stock, s.is_low_stock, s.is_overstock)
+  RETURNING r.tenant, r.product_id
+), new_inventory AS (
+  INSERT INTO {reports}.inventory_snapshot (
+    tenant, product_id, date, quantity_on_hand, reserved_quantity, available_quantity, total_cost, total_value,
+    turnover_rate, days_of_stock, is_out_of_stock, is_low_stock, is_overstock)
+  SELECT s.* FROM said_inventory s
+  WHERE (s.tenant, s.product_id) NOT IN (SELECT * FROM kept_inventory)
+  ON CONFLICT DO NOTHING
   RETURNING 1
+), put_inventory AS (
+  SELECT FROM kept_inventory UNION ALL SELECT FROM new_inventory
 )

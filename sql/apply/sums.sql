@@ -4,15 +4,23 @@
 
 -- A product counts for its day while it has a line.
 -- name: add_product_days
-WITH u AS (
-  INSERT INTO {state}.product_day AS p (tenant_id, product_id, day, lines, sales, quantity, revenue, price_sum, cost)
+WITH n AS MATERIALIZED (
   SELECT * FROM unnest($1::integer[], $2::bigint[], $3::date[], $4::bigint[], $5::bigint[], $6::numeric[], $7::numeric[],
                        $8::numeric[], $9::numeric[])
-  ON CONFLICT (tenant_id, product_id, day) DO UPDATE SET
-    lines = p.lines + excluded.lines, sales = p.sales + excluded.sales, quantity = p.quantity + excluded.quantity,
-    revenue = p.revenue + excluded.revenue, price_sum = p.price_sum + excluded.price_sum, cost = p.cost + excluded.cost,
-    lines_before = p.lines
+    n(tenant_id, product_id, day, lines, sales, quantity, revenue, price_sum, cost)
+), added AS (
+  UPDATE {state}.product_day p SET
+    lines = p.lines + n.lines, sales = p.sales + n.sales, quantity = p.quantity + n.quantity,
+    revenue = p.revenue + n.revenue, price_sum = p.price_sum + n.price_sum, cost = p.cost + n.cost, lines_before = p.lines
+  FROM n WHERE p.tenant_id = n.tenant_id AND p.product_id = n.product_id AND p.day = n.day
   RETURNING p.*
+), begun AS (
+  INSERT INTO {state}.product_day AS p (tenant_id, product_id, day, lines, sales, quantity, revenue, price_sum, cost)
+  SELECT n.* FROM n
+  WHERE (n.tenant_id, n.product_id, n.day) NOT IN (SELECT a.tenant_id, a.product_id, a.day FROM added a)
+  RETURNING p.*
+), u AS (
+  SELECT * FROM added UNION ALL SELECT * FROM begun
 ), day AS (
   INSERT INTO {state}.daily AS d (tenant_id, day, products)
   SELECT tenant_id, day, sum((lines > 0)::integer - (lines_before > 0)::integer)
@@ -40,20 +48,29 @@ ON CONFLICT (tenant_id, day) DO UPDATE SET customers = d.customers + excluded.cu
 -- A first or last day that is given was come by; one that may be lost, and how late a customer pays, is for
 -- settle_customers: those wait whose days lost a sale ($14 is 2), and those with payments whose credit changed (1).
 -- name: add_customers
-WITH u AS (
-  INSERT INTO {state}.customer_total AS c (tenant_id, customer_id, sales, spent, credit, payments, paid, first_day, last_day,
-    window_sales, window_spent, window_credit_sales, window_credit, unsettled)
+WITH n AS MATERIALIZED (
   SELECT * FROM unnest($1::integer[], $2::bigint[], $3::bigint[], $4::numeric[], $5::numeric[], $6::bigint[], $7::numeric[],
     $8::date[], $9::date[], $10::bigint[], $11::numeric[], $12::bigint[], $13::numeric[], $14::smallint[])
-  ON CONFLICT (tenant_id, customer_id) DO UPDATE SET
-    sales = c.sales + excluded.sales, spent = c.spent + excluded.spent, credit = c.credit + excluded.credit,
-    payments = c.payments + excluded.payments, paid = c.paid + excluded.paid,
-    first_day = least(c.first_day, excluded.first_day), last_day = greatest(c.last_day, excluded.last_day),
-    window_sales = c.window_sales + excluded.window_sales, window_spent = c.window_spent + excluded.window_spent,
-    window_credit_sales = c.window_credit_sales + excluded.window_credit_sales,
-    window_credit = c.window_credit + excluded.window_credit, first_day_before = c.first_day,
-    unsettled = CASE WHEN excluded.unsettled = 1 AND c.payments = 0 AND excluded.payments = 0 THEN 0 ELSE excluded.unsettled END
+    n(tenant_id, customer_id, sales, spent, credit, payments, paid, first_day, last_day, window_sales, window_spent,
+      window_credit_sales, window_credit, unsettled)
+), added AS (
+  UPDATE {state}.customer_total c SET
+    sales = c.sales + n.sales, spent = c.spent + n.spent, credit = c.credit + n.credit, payments = c.payments + n.payments,
+    paid = c.paid + n.paid, first_day = least(c.first_day, n.first_day), last_day = greatest(c.last_day, n.last_day),
+    window_sales = c.window_sales + n.window_sales, window_spent = c.window_spent + n.window_spent,
+    window_credit_sales = c.window_credit_sales + n.window_credit_sales, window_credit = c.window_credit + n.window_credit,
+    first_day_before = c.first_day,
+    unsettled = CASE WHEN n.unsettled = 1 AND c.payments = 0 AND n.payments = 0 THEN 0 ELSE n.unsettled END
+  FROM n WHERE c.tenant_id = n.tenant_id AND c.customer_id = n.customer_id
   RETURNING c.*
+), begun AS (
+  INSERT INTO {state}.customer_total AS c (tenant_id, customer_id, sales, spent, credit, payments, paid, first_day, last_day,
+    window_sales, window_spent, window_credit_sales, window_credit, unsettled)
+  SELECT n.* FROM n
+  WHERE (n.tenant_id, n.customer_id) NOT IN (SELECT a.tenant_id, a.customer_id FROM added a)
+  RETURNING c.*
+), u AS (
+  SELECT * FROM added UNION ALL SELECT * FROM begun
 ), {+first_days u}, {+daily_sales_report day}, settled AS (SELECT * FROM u WHERE u.unsettled = 0), {+customer_analytics settled}
 SELECT (SELECT count(*) FROM gone_customers) + (SELECT count(*) FROM put_customers) AS changed
 
@@ -107,16 +124,30 @@ moved AS (
 )
 
 -- name: add_inventory
-WITH u AS ({+add_stock}), {+inventory_snapshot u}
+WITH {+stock_added}, {+inventory_snapshot u}
 SELECT (SELECT count(*) FROM gone_inventory) + (SELECT count(*) FROM put_inventory) AS changed
 
--- Part, and alone for products that settle_inventory shows.
+-- Alone, for products that settle_inventory shows.
 -- name: add_stock
-INSERT INTO {state}.inventory AS i (tenant_id, product_id, on_hand, reserved, sold)
-SELECT * FROM unnest($1::integer[], $2::bigint[], $3::numeric[], $4::numeric[], $5::numeric[])
-ON CONFLICT (tenant_id, product_id) DO UPDATE SET
-  on_hand = i.on_hand + excluded.on_hand, reserved = i.reserved + excluded.reserved, sold = i.sold + excluded.sold
-RETURNING i.*
+WITH {+stock_added} SELECT count(*) FROM u
+
+-- Part: the rows that quantities were added to, as they are then.
+-- name: stock_added
+n AS MATERIALIZED (
+  SELECT * FROM unnest($1::integer[], $2::bigint[], $3::numeric[], $4::numeric[], $5::numeric[])
+    n(tenant_id, product_id, on_hand, reserved, sold)
+), added AS (
+  UPDATE {state}.inventory i SET on_hand = i.on_hand + n.on_hand, reserved = i.reserved + n.reserved, sold = i.sold + n.sold
+  FROM n WHERE i.tenant_id = n.tenant_id AND i.product_id = n.product_id
+  RETURNING i.*
+), begun AS (
+  INSERT INTO {state}.inventory AS i (tenant_id, product_id, on_hand, reserved, sold)
+  SELECT n.* FROM n
+  WHERE (n.tenant_id, n.product_id) NOT IN (SELECT a.tenant_id, a.product_id FROM added a)
+  RETURNING i.*
+), u AS (
+  SELECT * FROM added UNION ALL SELECT * FROM begun
+)
 
 -- Products of which a price, a limit or the product itself changed.
 -- name: settle_inventory

@@ -34,7 +34,11 @@ impl Writer {
         for (tenant, steps) in parts {
             let rows = named_rows(&steps);
             let part = Batch { steps, end: None };
-            match self.apply(part).await {
+            let applied = match self.apply(part).await {
+                Ok(applied) => self.show().await.map(|()| applied),
+                Err(e) => Err(e),
+            };
+            match applied {
                 Ok(applied) => changes += applied.changes,
                 Err(ApplyError::Database(e)) if does_not_fit(&e) => {
                     let message = format!("a report figure does not fit its column ({}): {rows}", describe(&e));

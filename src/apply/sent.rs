@@ -1,5 +1,6 @@
 //! Statements on their way: sent in one go, answered in order.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant as Moment;
@@ -28,9 +29,23 @@ enum Answers {
     Here(Vec<Result<Vec<Row>, Error>>),
 }
 
+impl Answers {
+    /// May be dropped while it waits.
+    async fn here(&mut self) -> Result<Vec<Result<Vec<Row>, Error>>, ApplyError> {
+        match self {
+            // It is never aborted, and it does nothing but wait.
+            Answers::Awaited(answers) => answers.await.map_err(|_| ApplyError::Unanswered),
+            Answers::Here(answers) => Ok(std::mem::take(answers)),
+        }
+    }
+}
+
 /// A batch that was sent. Dropping it does not take it back.
 pub struct Sent {
-    answers: Answers,
+    /// Of what was sent together, in order.
+    answers: VecDeque<Answers>,
+    /// The answer to the last statement answered.
+    last: Option<Row>,
     /// What it comes to, if all goes well.
     applied: Applied,
     end: Option<End>,
@@ -38,16 +53,13 @@ pub struct Sent {
 }
 
 impl Sent {
-    /// Sends the calls in order, without waiting for answers; all of them are prepared. `applied`: what the batch comes
-    /// to, `applied.position` being where it begins.
-    pub(super) async fn send(
-        client: &Arc<Client>,
-        sql: &Statements,
-        calls: Vec<Call>,
-        applied: Applied,
-        end: Option<End>,
-        began: Moment,
-    ) -> Sent {
+    /// Nothing sent yet. `applied`: what the batch comes to, `applied.position` being where it begins.
+    pub(super) fn new(applied: Applied, end: Option<End>, began: Moment) -> Sent {
+        Sent { answers: VecDeque::new(), last: None, applied, end, began }
+    }
+
+    /// Sends calls in order, without waiting for answers; all of them are prepared.
+    pub(super) async fn send(&mut self, client: &Arc<Client>, sql: &Statements, calls: Vec<Call>) {
         let pending = calls.into_iter().map(|(name, params)| -> Answer {
             let (client, statement) = (Arc::clone(client), sql.statement(name));
             Box::pin(async move {
@@ -61,11 +73,33 @@ impl Sent {
         });
         let mut answers = join_all(pending);
         // The first look at each sends it.
-        let answers = match poll!(&mut answers) {
+        self.answers.push_back(match poll!(&mut answers) {
             Poll::Ready(answers) => Answers::Here(answers),
             Poll::Pending => Answers::Awaited(tokio::spawn(answers)),
-        };
-        Sent { answers, applied, end, began }
+        });
+    }
+
+    /// Waits until no more than `left` of what was sent together are unanswered. May be dropped while it waits.
+    ///
+    /// # Errors
+    /// The first; those after it only say that the transaction has failed already.
+    pub(super) async fn wait(&mut self, left: usize) -> Result<(), ApplyError> {
+        let stood: Lsn = self.applied.position;
+        let taken = |e: &Error| e.code().is_some_and(|code| code.code() == TAKEN);
+        while self.answers.len() > left
+            && let Some(answers) = self.answers.front_mut()
+        {
+            let answers = answers.here().await?;
+            self.answers.pop_front();
+            for answer in answers {
+                let rows = answer.map_err(|e| match taken(&e) {
+                    true => ApplyError::Taken { expected: stood },
+                    false => ApplyError::Database(e),
+                })?;
+                self.last = rows.into_iter().next();
+            }
+        }
+        Ok(())
     }
 
     /// Waits until all of it is answered. May be dropped while it waits.
@@ -73,25 +107,11 @@ impl Sent {
     /// # Errors
     /// The first; those after it only say that the transaction has failed already.
     pub async fn answered(&mut self) -> Result<Applied, ApplyError> {
-        let answers = match &mut self.answers {
-            // It is never aborted, and it does nothing but wait.
-            Answers::Awaited(answers) => answers.await.map_err(|_| ApplyError::Unanswered)?,
-            Answers::Here(answers) => std::mem::take(answers),
-        };
-        let stood: Lsn = self.applied.position;
-        let taken = |e: &Error| e.code().is_some_and(|code| code.code() == TAKEN);
-        let mut wal = None;
-        for answer in answers {
-            let rows = answer.map_err(|e| match taken(&e) {
-                true => ApplyError::Taken { expected: stood },
-                false => ApplyError::Database(e),
-            })?;
-            wal = rows.into_iter().next();
-        }
+        self.wait(0).await?;
         let mut applied = Applied { took: self.began.elapsed(), ..self.applied };
         if let Some(end) = self.end {
             applied.position = end.lsn;
-            applied.committed = wal.map(|row| row.try_get(0)).transpose()?;
+            applied.committed = self.last.take().map(|row| row.try_get(0)).transpose()?;
             applied.committed_at = end.committed_at.filter(|_| applied.transactions > 0);
         }
         Ok(applied)

@@ -64,13 +64,21 @@ fn remove(calls: &mut Vec<Call>, name: &'static str, keys: &[Key]) {
 }
 
 /// All base facts that changed.
-fn facts(set: &WorkingSet, calls: &mut Vec<Call>) -> Result<(), ApplyError> {
+///
+/// # Errors
+/// The store whose figures cannot be held exactly.
+pub fn facts(set: &WorkingSet) -> Result<Vec<Call>, ApplyError> {
+    let mut list = Vec::new();
+    let calls = &mut list;
     let (put, gone) = split(&set.sales);
-    let records = put
-        .iter()
-        .map(|((tenant, id), sale)| SaleRecord::new(*tenant, *id, sale).map_err(|e| ApplyError::Refused(*tenant, e)))
-        .collect::<Result<Vec<_>, _>>()?;
-    add(calls, "put_sales", !records.is_empty(), || vec![Box::new(records)]);
+    let (mut new, mut changed) = (Vec::new(), Vec::new());
+    for (key @ (tenant, id), sale) in put {
+        let record = SaleRecord::new(tenant, id, sale).map_err(|e| ApplyError::Refused(tenant, e))?;
+        let is_new = set.sales.get(&key).is_some_and(|entry| entry.before.is_none());
+        if is_new { new.push(record) } else { changed.push(record) }
+    }
+    add(calls, "add_sales", !new.is_empty(), || vec![Box::new(new)]);
+    add(calls, "put_sales", !changed.is_empty(), || vec![Box::new(changed)]);
     remove(calls, "remove_sales", &gone);
 
     let (put, gone) = split(&set.movements);
@@ -125,7 +133,7 @@ fn facts(set: &WorkingSet, calls: &mut Vec<Call>) -> Result<(), ApplyError> {
     remove(calls, "remove_stock_limits", &gone);
 
     attributes(set, calls);
-    Ok(())
+    Ok(list)
 }
 
 /// Products and customers: attributes, and the dimensions that show them.
@@ -164,8 +172,13 @@ fn attributes(set: &WorkingSet, calls: &mut Vec<Call>) {
     remove(calls, "show_customers", &all);
 }
 
-/// The sums, and the report rows that follow from them.
-fn sums(deltas: &Deltas, calendar: &Calendar, window_days: u64, calls: &mut Vec<Call>) -> Result<(), ApplyError> {
+/// The sums, and the report rows that follow from them; after the facts, of which some are looked up.
+///
+/// # Errors
+/// The store whose figures cannot be held exactly.
+pub fn sums(deltas: &Deltas, calendar: &Calendar, window_days: u64) -> Result<Vec<Call>, ApplyError> {
+    let mut list = Vec::new();
+    let calls = &mut list;
     let refused = |(tenant, e)| ApplyError::Refused(tenant, e);
     let days = sorted(&deltas.product_day);
     add(
@@ -203,25 +216,9 @@ fn sums(deltas: &Deltas, calendar: &Calendar, window_days: u64, calls: &mut Vec<
         columns!(days, ((t, day), d) => t.0, *day, d.sales, d.total, d.discount, d.tax, d.cash, d.card, d.credit, d.other,
                     d.quantity, d.refunds, d.refund_total, d.opened, d.closed)
     });
-    Ok(())
+    Ok(list)
 }
 
 fn inventory(name: &'static str, rows: &[(&Key, &InventoryDelta)], calls: &mut Vec<Call>) {
     add(calls, name, !rows.is_empty(), || columns!(rows, ((t, id), d) => t.0, *id, d.on_hand, d.reserved, d.sold));
-}
-
-/// Facts, sums and report rows of a batch, in the order in which they have to be written.
-///
-/// # Errors
-/// The store whose figures cannot be held exactly.
-pub fn calls(
-    set: &WorkingSet,
-    deltas: &Deltas,
-    calendar: &Calendar,
-    window_days: u64,
-) -> Result<Vec<Call>, ApplyError> {
-    let mut calls = Vec::new();
-    facts(set, &mut calls)?;
-    sums(deltas, calendar, window_days, &mut calls)?;
-    Ok(calls)
 }

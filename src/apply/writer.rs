@@ -11,7 +11,8 @@ use super::bulk::Bulk;
 use super::cache::{self, Cache};
 pub use super::sent::Sent;
 use super::statements::Statements;
-use super::{ApplyError, keys, load, write};
+use super::write::{self, Call};
+use super::{ApplyError, keys, load};
 use crate::domain::{Instant, TenantId};
 use crate::facts::WorkingSet;
 use crate::facts::working_set::{Key, Needs};
@@ -35,6 +36,29 @@ pub struct Writer {
     sent: Lsn,
     /// A source transaction larger than a batch is being written.
     pub(super) open: bool,
+    /// What is written of it but not yet part of sums and report rows: they are written once, at its end. A row that is
+    /// written again and again in one transaction gets slower with each time.
+    unshown: Deltas,
+}
+
+/// So many steps are folded at a time: what a change takes in memory until it is sent comes to some 5 kB.
+const PART: usize = 5_000;
+/// So many parts of a batch may be sent and not answered.
+const AHEAD: usize = 2;
+/// With more keys than this sums and report rows are written also in the middle of a transaction.
+const UNSHOWN: usize = 50_000;
+
+/// Steps in parts, each of whole source transactions where these are not larger than a part.
+fn parts(mut steps: Vec<Step>) -> impl Iterator<Item = Vec<Step>> {
+    steps.reverse();
+    std::iter::from_fn(move || {
+        let from = steps.len().saturating_sub(PART);
+        // Reversed: a transaction's end comes before its changes.
+        let whole = steps.get(from..)?.iter().position(|step| matches!(step, Step::Commit)).unwrap_or(0);
+        let mut part = steps.split_off(from + if from == 0 { 0 } else { whole });
+        part.reverse();
+        (!part.is_empty()).then_some(part)
+    })
 }
 
 /// What a write came to.
@@ -103,6 +127,7 @@ impl Writer {
             position,
             sent: position,
             open: false,
+            unshown: Deltas::default(),
         };
         writer.recall().await?;
         Ok(writer)
@@ -182,31 +207,69 @@ impl Writer {
             }
             keys::resolve(&self.client, &mut self.sql, &mut batch.steps).await?;
         }
-        let mut calls = Vec::new();
+        let took = began.elapsed();
+        let applied = Applied { position, committed: None, changes, transactions, committed_at: None, took };
+        let mut sent = Sent::new(applied, batch.end, began);
         if !self.open {
-            calls.push(("begin", Vec::new()));
+            self.hand_over(&mut sent, vec![("begin", Vec::new())]).await?;
+            self.open = true;
         }
-        if changes > 0 {
-            let set = self.fold(batch.steps).await?;
-            let refused = |(tenant, e)| ApplyError::Refused(tenant, e);
-            let deltas = Deltas::of(&set, &self.calendar).map_err(refused)?;
-            calls.extend(write::calls(&set, &deltas, &self.calendar, self.window_days)?);
+        for part in parts(batch.steps) {
+            let set = match self.fold(part).await {
+                Ok(set) => set,
+                // Where something sent before was refused, that is what is to be told.
+                Err(e) => return Err(sent.wait(0).await.err().unwrap_or(e)),
+            };
+            self.unshown.take_in(&set, &self.calendar).map_err(|(tenant, e)| ApplyError::Refused(tenant, e))?;
+            self.hand_over(&mut sent, write::facts(&set)?).await?;
             self.cache.take_in(set);
+            sent.wait(AHEAD).await?;
+        }
+        if batch.end.is_some() || self.unshown.len() > UNSHOWN {
+            let sums = self.sums()?;
+            self.hand_over(&mut sent, sums).await?;
         }
         if let Some(end) = &batch.end {
             let moved: [Box<dyn ToSql + Sync + Send>; 3] =
                 [Box::new(position), Box::new(end.lsn), Box::new(end.committed_at)];
-            calls.push(("move_position", moved.into()));
-            calls.push(("commit", Vec::new()));
-            calls.push(("end_of_wal", Vec::new()));
+            let calls = vec![("move_position", moved.into()), ("commit", Vec::new()), ("end_of_wal", Vec::new())];
+            self.hand_over(&mut sent, calls).await?;
             self.sent = end.lsn;
+            self.open = false;
+        }
+        Ok(sent)
+    }
+
+    async fn hand_over(&mut self, sent: &mut Sent, calls: Vec<Call>) -> Result<(), ApplyError> {
+        if calls.is_empty() {
+            return Ok(());
         }
         let names: Vec<&'static str> = calls.iter().map(|(name, _)| *name).collect();
         self.sql.prepare(&self.client, &names).await?;
-        self.open = batch.end.is_none();
-        let took = began.elapsed();
-        let applied = Applied { position, committed: None, changes, transactions, committed_at: None, took };
-        Ok(Sent::send(&self.client, &self.sql, calls, applied, batch.end, began).await)
+        sent.send(&self.client, &self.sql, calls).await;
+        Ok(())
+    }
+
+    /// Sums and report rows of what was written and not shown yet.
+    fn sums(&mut self) -> Result<Vec<Call>, ApplyError> {
+        let mut deltas = std::mem::take(&mut self.unshown);
+        deltas.consolidate();
+        write::sums(&deltas, &self.calendar, self.window_days)
+    }
+
+    /// Sums and report rows of all that was written into the open transaction.
+    ///
+    /// # Errors
+    /// As [`Writer::apply`].
+    pub async fn show(&mut self) -> Result<(), ApplyError> {
+        let sums = self.sums()?;
+        let names: Vec<&'static str> = sums.iter().map(|(name, _)| *name).collect();
+        self.sql.prepare(&self.client, &names).await?;
+        for (name, params) in sums {
+            let params: Vec<&(dyn ToSql + Sync)> = params.iter().map(|p| p.as_ref() as &(dyn ToSql + Sync)).collect();
+            self.sql.query(&self.client, name, &params).await?;
+        }
+        Ok(())
     }
 
     /// A batch that was sent is written.
@@ -220,6 +283,7 @@ impl Writer {
     pub fn failed(&mut self) {
         self.sent = self.position;
         self.cache.clear();
+        self.unshown = Deltas::default();
         // Where its transaction stands nobody can tell; the next thing to do is to roll it back.
         self.open = true;
     }

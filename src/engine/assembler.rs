@@ -56,10 +56,6 @@ enum Route {
     Broken(TenantId, FaultReason),
 }
 
-/// So many changes of one transaction are written at a time, however large it is: what a change takes in memory until it is
-/// written comes to some 5 kB.
-const PART: usize = 5_000;
-
 /// Committed longer ago than this when it arrives: a backlog. It is late whatever we do, and done with soonest in batches
 /// that are full.
 const LATE: Duration = Duration::from_secs(1);
@@ -392,9 +388,7 @@ impl Assembler {
 
     /// A batch of the largest size is there.
     pub fn is_full(&self) -> bool {
-        let limit = self.config.apply.max_batch_rows;
-        let part = self.transaction.as_ref().map_or(0, |t| self.steps.len().saturating_sub(t.start));
-        self.steps.len() >= limit || part >= limit.min(PART)
+        self.steps.len() >= self.config.apply.max_batch_rows
     }
 
     /// What arrives is a backlog.

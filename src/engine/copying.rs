@@ -151,6 +151,7 @@ pub async fn run(order: Order, stage: watch::Sender<Stage>, told: oneshot::Recei
     stage.send_replace(Stage::CatchingUp);
     let mut follower = Follower::start(config, &store, &scope, snapshot, target, sql).await?;
     let position = follower.meet(&source, &stage, told).await?;
+    follower.writer.show().await.map_err(refused)?;
     let Writer { client: target, sql, .. } = follower.writer;
     target.execute(sql.text("set_floor"), &[&scope.tenant_id.0, &position]).await?;
     target.batch_execute("COMMIT").await?;
@@ -173,6 +174,14 @@ async fn publish(config: &Config, source: &Client, name: &str) -> Result<(StoreT
         _ if drift.options_wrong => Err(CopyFault::Changed("the publication has other options".to_string())),
         Some(table) => Err(CopyFault::Changed(format!("{table} is not published"))),
         None => Ok((store, drift)),
+    }
+}
+
+/// Of one store alone, what is refused is its own.
+fn refused(error: ApplyError) -> CopyFault {
+    match error {
+        e if e.is_of_a_store() => CopyFault::Unusable(e.to_string()),
+        e => e.into(),
     }
 }
 
@@ -281,11 +290,6 @@ impl Follower {
             return Ok(());
         }
         let Some(batch) = self.assembler.take() else { return Ok(()) };
-        match self.writer.apply_apart(Batch { end: None, ..batch }).await {
-            Ok(_) => Ok(()),
-            Err(ApplyError::Overflow(_, why)) => Err(CopyFault::Unusable(why)),
-            Err(ApplyError::Refused(_, why)) => Err(CopyFault::Unusable(why.to_string())),
-            Err(e) => Err(e.into()),
-        }
+        self.writer.apply(Batch { end: None, ..batch }).await.map(drop).map_err(refused)
     }
 }

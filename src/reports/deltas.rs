@@ -119,19 +119,38 @@ impl Deltas {
     /// The tenant whose figures cannot be held exactly.
     pub fn of(set: &WorkingSet, calendar: &Calendar) -> Result<Deltas, (TenantId, Inexact)> {
         let mut deltas = Deltas::default();
+        deltas.take_in(set, calendar)?;
+        deltas.consolidate();
+        Ok(deltas)
+    }
+
+    /// Adds the differences of the next working set.
+    ///
+    /// # Errors
+    /// The tenant whose figures cannot be held exactly.
+    pub fn take_in(&mut self, set: &WorkingSet, calendar: &Calendar) -> Result<(), (TenantId, Inexact)> {
         for ((tenant, _), entry) in set.sales.iter().filter(|(_, entry)| entry.changed()) {
             let horizon = calendar.get(tenant).copied().unwrap_or_default().horizon;
             for (side, sale) in [(Side::Before, &entry.before), (Side::After, &entry.after)] {
                 if let Some(sale) = sale {
-                    deltas.sale(*tenant, horizon, side, sale).map_err(|e| (*tenant, e))?;
+                    self.sale(*tenant, horizon, side, sale).map_err(|e| (*tenant, e))?;
                 }
             }
         }
-        inventory::stock(&mut deltas, set)?;
-        customer_analytics::payments(&mut deltas, set)?;
-        daily_sales::sessions(&mut deltas, set, calendar);
-        deltas.consolidate();
-        Ok(deltas)
+        inventory::stock(self, set)?;
+        customer_analytics::payments(self, set)?;
+        daily_sales::sessions(self, set, calendar);
+        Ok(())
+    }
+
+    /// Keys with a difference.
+    pub fn len(&self) -> usize {
+        let sums = self.daily.len() + self.product_day.len() + self.customer_day.len() + self.customer_total.len();
+        sums + self.stock.len() + self.customers.len() + self.products.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     fn sale(&mut self, tenant: TenantId, horizon: BusinessDay, side: Side, sale: &Sale) -> Result<(), Inexact> {
@@ -141,7 +160,7 @@ impl Deltas {
     }
 
     /// Drops what came to nothing.
-    fn consolidate(&mut self) {
+    pub fn consolidate(&mut self) {
         self.daily.retain(|_, delta| *delta != DailyDelta::default());
         self.product_day.retain(|_, delta| *delta != ProductDelta::default());
         self.customer_day.retain(|_, delta| *delta != CustomerDayDelta::default());
