@@ -49,3 +49,47 @@ pub struct End {
     /// `None` for a keepalive.
     pub committed_at: Option<Instant>,
 }
+
+/// Steps in parts of at most `size`, each of whole source transactions where these are not larger.
+pub fn in_parts(mut steps: Vec<Step>, size: usize) -> impl Iterator<Item = Vec<Step>> {
+    steps.reverse();
+    std::iter::from_fn(move || {
+        let from = steps.len().saturating_sub(size);
+        // The end of the last whole transaction comes first. The last part takes what is left.
+        let ends = |rest: &[Step]| rest.iter().position(|step| matches!(step, Step::Commit));
+        let cut = if from == 0 { 0 } else { steps.get(from..).and_then(ends).unwrap_or(0) };
+        let mut part = steps.split_off(from + cut);
+        part.reverse();
+        (!part.is_empty()).then_some(part)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::change::RowOp;
+
+    /// `c` a change, `|` a commit; each change tells its place.
+    fn steps(text: &str) -> Vec<Step> {
+        let step = |(n, letter): (i64, char)| match letter {
+            'c' => Step::Change(TenantId(1), Change::Item(RowOp::Delete(n))),
+            _ => Step::Commit,
+        };
+        (0..).zip(text.chars()).map(step).collect()
+    }
+
+    #[test]
+    fn parts_end_with_transactions_where_they_can() {
+        for (text, expected) in [
+            ("", vec![]),
+            ("cc|c|", vec![3, 2]),
+            ("cc|cc|cc", vec![3, 3, 2]),
+            ("ccccccc|c|", vec![4, 4, 2]),
+            ("c|c|ccccccc", vec![4, 4, 3]),
+        ] {
+            let parts: Vec<Vec<Step>> = in_parts(steps(text), 4).collect();
+            assert_eq!(parts.iter().map(Vec::len).collect::<Vec<_>>(), expected, "{text}");
+            assert_eq!(parts.concat(), steps(text));
+        }
+    }
+}

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant as Moment};
 use tokio_postgres::Client;
 use tokio_postgres::types::ToSql;
 
-use super::batch::{Batch, End, Step};
+use super::batch::{Batch, End, Step, in_parts};
 use super::bulk::Bulk;
 use super::cache::{self, Cache};
 pub use super::sent::Sent;
@@ -47,19 +47,6 @@ const PART: usize = 5_000;
 const AHEAD: usize = 2;
 /// With more keys than this sums and report rows are written also in the middle of a transaction.
 const UNSHOWN: usize = 50_000;
-
-/// Steps in parts, each of whole source transactions where these are not larger than a part.
-fn parts(mut steps: Vec<Step>) -> impl Iterator<Item = Vec<Step>> {
-    steps.reverse();
-    std::iter::from_fn(move || {
-        let from = steps.len().saturating_sub(PART);
-        // Reversed: a transaction's end comes before its changes.
-        let whole = steps.get(from..)?.iter().position(|step| matches!(step, Step::Commit)).unwrap_or(0);
-        let mut part = steps.split_off(from + if from == 0 { 0 } else { whole });
-        part.reverse();
-        (!part.is_empty()).then_some(part)
-    })
-}
 
 /// What a write came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -214,7 +201,7 @@ impl Writer {
             self.hand_over(&mut sent, vec![("begin", Vec::new())]).await?;
             self.open = true;
         }
-        for part in parts(batch.steps) {
+        for part in in_parts(batch.steps, PART) {
             let set = match self.fold(part).await {
                 Ok(set) => set,
                 // Where something sent before was refused, that is what is to be told.

@@ -51,8 +51,11 @@ const JOBS: [(i32, Job, &str, Reading); 12] = [
     (2, Job::Prune, "5,35 23,0-3 * * *", |w| matches!(w.hour(), 23 | 0..=3) && matches!(w.minute(), 5 | 35)),
 ];
 
-/// Days visited before and after the fortnight, for the last and next due times at its ends.
-const MARGIN: i64 = 3;
+/// Days visited before and after the fortnight: for the last and next due times at its ends, for the longest a daemon is
+/// down, and for a clock that is wrong.
+const MARGIN: i64 = 7;
+/// Days that a clock may be wrong by.
+const WRONG: i64 = 3;
 
 struct Fortnight {
     zone: Tz,
@@ -192,6 +195,7 @@ fn simulate(fortnight: &Fortnight, seed: u64) {
             2 | 3 => error = TimeDelta::zero(),
             _ => {}
         }
+        error = error.clamp(TimeDelta::days(-WRONG), TimeDelta::days(WRONG));
         if rng.random_range(0..10) == 0 {
             // A restart: all that is known is what was recorded.
             states = fortnight.states(&runs);
