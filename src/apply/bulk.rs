@@ -7,7 +7,7 @@ use tokio_postgres::{Client, Error};
 
 /// What the session's own settings, made for batches of keys, would slow down by far.
 const BEGIN: &str = "BEGIN; SET LOCAL enable_seqscan = on; SET LOCAL enable_mergejoin = on; \
-    SET LOCAL plan_cache_mode = auto; SET LOCAL work_mem = '64MB'";
+    SET LOCAL enable_hashjoin = on; SET LOCAL plan_cache_mode = auto; SET LOCAL work_mem = '64MB'";
 
 /// The session inside the transaction. Dropped without [`Bulk::commit`] it is rolled back.
 pub struct Bulk<'a> {
