@@ -172,10 +172,11 @@ pub async fn build(target: &Client, sql: &Statements, scope: &TenantScope) -> Re
             target.execute(sql.text("build_product_performance"), &[&id]).await?;
         }
         show_days(target, sql, "show_days_of_daily_sales", id).await?;
-        show_live(target, sql, id).await
+        show_live(target, sql, id).await?;
+        target.batch_execute(sql.text("analyze_reports")).await
     };
     let writing = |source| CopyError::Target { store: scope.name.clone(), what: "the reports", source };
-    built.await.map(drop).map_err(writing)
+    built.await.map_err(writing)
 }
 
 /// Streams one table's facts from source to target, as PostgreSQL's own binary rows.
