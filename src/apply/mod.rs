@@ -22,6 +22,8 @@ pub mod statements;
 pub mod write;
 pub mod writer;
 
+use tokio_postgres::error::SqlState;
+
 use crate::domain::TenantId;
 use crate::facts::exact::Inexact;
 use crate::lsn::Lsn;
@@ -53,6 +55,11 @@ pub enum ApplyError {
 }
 
 impl ApplyError {
+    /// It only says that a statement before it has failed.
+    pub fn is_consequence(&self) -> bool {
+        matches!(self, ApplyError::Database(e) if e.code() == Some(&SqlState::IN_FAILED_SQL_TRANSACTION))
+    }
+
     /// Some store's rows are the cause, so that the others can go on without it.
     pub fn is_of_a_store(&self) -> bool {
         match self {

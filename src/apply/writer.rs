@@ -198,34 +198,40 @@ impl Writer {
         let took = began.elapsed();
         let applied = Applied { position, committed: None, changes, transactions, committed_at: None, took };
         let mut sent = Sent::new(applied, batch.end, began);
+        match self.send_steps(&mut sent, batch).await {
+            Ok(()) => Ok(sent),
+            // Something sent before was refused: that is what is to be told.
+            Err(e) if e.is_consequence() => Err(sent.wait(0).await.err().unwrap_or(e)),
+            Err(e) => Err(e),
+        }
+    }
+
+    async fn send_steps(&mut self, sent: &mut Sent, batch: Batch) -> Result<(), ApplyError> {
+        let position = self.sent;
         if !self.open {
-            self.hand_over(&mut sent, vec![("begin", Vec::new())]).await?;
+            self.hand_over(sent, vec![("begin", Vec::new())]).await?;
             self.open = true;
         }
         for part in in_parts(batch.steps, PART) {
-            let set = match self.fold(part).await {
-                Ok(set) => set,
-                // Where something sent before was refused, that is what is to be told.
-                Err(e) => return Err(sent.wait(0).await.err().unwrap_or(e)),
-            };
+            let set = self.fold(part).await?;
             self.unshown.take_in(&set, &self.calendar).map_err(|(tenant, e)| ApplyError::Refused(tenant, e))?;
-            self.hand_over(&mut sent, write::facts(&set)?).await?;
+            self.hand_over(sent, write::facts(&set)?).await?;
             self.cache.take_in(set);
             sent.wait(AHEAD).await?;
         }
         if batch.end.is_some() || self.unshown.len() > UNSHOWN {
             let sums = self.sums()?;
-            self.hand_over(&mut sent, sums).await?;
+            self.hand_over(sent, sums).await?;
         }
         if let Some(end) = &batch.end {
             let moved: [Box<dyn ToSql + Sync + Send>; 3] =
                 [Box::new(position), Box::new(end.lsn), Box::new(end.committed_at)];
             let calls = vec![("move_position", moved.into()), ("commit", Vec::new()), ("end_of_wal", Vec::new())];
-            self.hand_over(&mut sent, calls).await?;
+            self.hand_over(sent, calls).await?;
             self.sent = end.lsn;
             self.open = false;
         }
-        Ok(sent)
+        Ok(())
     }
 
     async fn hand_over(&mut self, sent: &mut Sent, calls: Vec<Call>) -> Result<(), ApplyError> {

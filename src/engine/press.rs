@@ -30,7 +30,7 @@ pub struct Press {
     writer: Option<Writer>,
     folding: Option<Folding>,
     sent: VecDeque<Sent>,
-    /// The first thing that went wrong; what was sent after it comes to nothing.
+    /// The first thing that went wrong, and not only in consequence; what was sent after it comes to nothing.
     failed: Option<ApplyError>,
     /// The last batch that was written.
     written: Option<Applied>,
@@ -84,9 +84,15 @@ impl Press {
                 self.written = Some(applied).filter(|applied| applied.committed.is_some()).or(self.written);
                 return Ok(Some(applied));
             }
-            Err(e) => drop(self.failed.get_or_insert(e)),
+            Err(e) => self.fail(e),
         }
         Ok(None)
+    }
+
+    fn fail(&mut self, error: ApplyError) {
+        if self.failed.as_ref().is_none_or(ApplyError::is_consequence) {
+            self.failed = Some(error);
+        }
     }
 
     fn folded(
@@ -101,7 +107,7 @@ impl Press {
         match handed {
             Ok(Handed::Sent(sent)) => self.sent.push_back(sent),
             Ok(Handed::Applied(applied)) => return Ok(Some(applied)),
-            Err(e) => drop(self.failed.get_or_insert(e)),
+            Err(e) => self.fail(e),
         }
         Ok(None)
     }

@@ -112,6 +112,22 @@ async fn a_refused_batch_takes_those_after_it_along() {
 }
 
 #[tokio::test]
+async fn a_refusal_is_told_by_its_cause() {
+    let mut scene = Scene::open().await;
+    let refuse = "ALTER TABLE analytics_state.sale ADD CONSTRAINT small CHECK (total < 100)";
+    scene.client.batch_execute(refuse).await.unwrap();
+    // Statements are prepared after the one that is refused, and fail in consequence.
+    let batch = scene.sale(1, Decimal::ONE_HUNDRED);
+    let error = scene.writer.apply(batch).await.unwrap_err();
+    assert!(error.to_string().contains("small") && !error.is_consequence(), "{error}");
+    assert_eq!(scene.sold().await, 0);
+    let again = scene.sale(1, Decimal::ONE);
+    let again = Batch { end: again.end.map(|end| End { lsn: Lsn(scene.writer.position().0 + 1), ..end }), ..again };
+    scene.writer.apply(again).await.unwrap();
+    assert_eq!(scene.sold().await, 1);
+}
+
+#[tokio::test]
 async fn nobody_writes_over_a_position_that_somebody_moved() {
     let mut scene = Scene::open().await;
     scene.client.batch_execute("UPDATE analytics_state.position SET lsn = lsn + 100").await.unwrap();
