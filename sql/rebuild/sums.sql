@@ -6,7 +6,7 @@ WITH a AS (DELETE FROM {state}.daily WHERE tenant_id = $1), b AS (DELETE FROM {s
      e AS (DELETE FROM {state}.child WHERE tenant_id = $1)
 DELETE FROM {state}.inventory WHERE tenant_id = $1
 
--- In the order of the days: what is written from now on, today's rows, lies together.
+-- In key order, as the rows are read and written by it.
 -- name: build_product_days
 INSERT INTO {state}.product_day (tenant_id, product_id, day, lines, sales, quantity, revenue, price_sum, cost)
 SELECT f.tenant_id, i.product_id, f.day, count(*),
@@ -17,7 +17,7 @@ FROM {state}.sale f JOIN {state}.tenant t ON t.id = f.tenant_id,
      unnest(f.item_products, f.item_quantities, f.item_prices, f.item_totals, f.item_costs)
        WITH ORDINALITY AS i(product_id, quantity, price, total, cost, line)
 WHERE f.tenant_id = $1 AND f.status = 'c' AND f.day >= t.horizon
-GROUP BY 1, 2, 3 ORDER BY 3, 2
+GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
 
 -- Where the report has no row of tenant $1 yet; otherwise show_days_of_product_performance.
 -- name: build_product_performance
@@ -25,7 +25,6 @@ WITH tenants_performance AS MATERIALIZED (SELECT t.* FROM {state}.tenant t WHERE
 u AS (SELECT * FROM {state}.product_day p WHERE p.tenant_id = $1)
 INSERT INTO {reports}.product_performance ({+performance_columns})
 {+performance_rows u}
-ORDER BY u.day, u.product_id
 
 -- In the order of the days, by which they are found when the day moves on.
 -- name: build_customer_days
