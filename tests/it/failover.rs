@@ -202,6 +202,12 @@ async fn a_slot_in_conflict_with_recovery_is_called_that() {
         replica.query_one(there, &[]).await.is_ok_and(|row| row.get::<_, i64>(0) > 0)
     })
     .await;
+    // The standby may have taken over the slot before it was dropped; it drops its own a moment later.
+    let gone = "SELECT count(*) = 0 FROM pg_replication_slots WHERE slot_name::text = $1";
+    wait_until("the standby has no such slot", PATIENCE, || async {
+        replica.query_one(gone, &[&db.slot()]).await.unwrap().get(0)
+    })
+    .await;
     let (url, slot) = (standby.url(&db.name), db.slot().to_string());
     let create = tokio::spawn(async move {
         let client = connect(&url).await;
