@@ -1,6 +1,6 @@
--- The sums behind the reports: differences added in, keys in the order of the primary key. {+PART ROWS} stands for
--- the part of that name, reading ROWS: those of show.sql write the report rows that follow from some sums; all of a batch is sent in one go, so
--- nothing here is answered with what a later statement would need.
+-- The sums behind the reports: differences added in, keys in the order of the primary key. {+PART ROWS} stands for the part
+-- of that name, reading ROWS: those of show.sql write the report rows that follow from some sums. Statements are sent before
+-- those before them are answered, so nothing here answers with what a later one would need.
 
 -- A product counts for its day while it has a line.
 -- name: add_product_days

@@ -4,6 +4,8 @@
 //! batch ─> needs ─ load ─> working set ─ fold ─> deltas ─ write ─> facts, sums, report rows ─ position ─> COMMIT
 //!                  load.rs               facts/  reports/ write.rs                            writer.rs
 //! ```
+//! A large batch is folded in parts: the facts of each are written at once, sums and report rows at the end of all.
+//!
 //! Invariant: the position is moved by the same transaction that writes what happened up to it, and only from where
 //! this writer last left it. So a crash anywhere counts nothing twice, and a second writer cannot interleave.
 

@@ -1,5 +1,5 @@
-//! What a fold made of a batch, as bulk statements: base facts, sums, report rows. They are all sent before the first is
-//! answered, so nothing here depends on an answer.
+//! What folds made of a batch, as bulk statements: base facts after each fold, sums and report rows once, from the
+//! differences of all of them. They are sent before those before them are answered, so nothing here depends on an answer.
 
 use std::collections::HashMap;
 use std::hash::Hash;
