@@ -81,6 +81,8 @@ struct Transaction {
     start: usize,
     /// A part of it was handed out already.
     begun: bool,
+    /// It has changes of stores that are not live.
+    passes_over: bool,
 }
 
 pub struct Assembler {
@@ -111,10 +113,18 @@ pub struct Assembler {
     faults: Vec<Fault>,
     /// Keys of the change being read that the POS keeps as text.
     keys: Vec<TextKey>,
-    /// Row changes by table since the last look, for metrics.
-    pub seen_changes: HashMap<TableKind, u64>,
+    pub counts: Received,
+}
+
+/// What was received since the last look, for metrics.
+#[derive(Debug, Default)]
+pub struct Received {
+    /// Row changes by table.
+    pub live: HashMap<TableKind, u64>,
     /// The same of stores that are not live: they are left out.
     pub passed_over: HashMap<TableKind, u64>,
+    /// Source transactions with nothing but such changes.
+    pub passed_over_transactions: u64,
 }
 
 impl Assembler {
@@ -138,8 +148,7 @@ impl Assembler {
             received: position,
             faults: Vec::new(),
             keys: Vec::new(),
-            seen_changes: HashMap::new(),
-            passed_over: HashMap::new(),
+            counts: Received::default(),
         }
     }
 
@@ -180,6 +189,7 @@ impl Assembler {
                     skipped: final_lsn < self.position,
                     start: self.steps.len(),
                     begun: false,
+                    passes_over: false,
                 });
             }
             StreamEvent::Change(bytes) => self.change(&bytes, now)?,
@@ -193,6 +203,8 @@ impl Assembler {
                     if self.steps.len() > transaction.start || transaction.begun {
                         self.steps.push(Step::Commit);
                         self.since.get_or_insert(now);
+                    } else if transaction.passes_over {
+                        self.counts.passed_over_transactions += 1;
                     }
                     self.end = Some(End { lsn: end_lsn, committed_at: Some(transaction.committed_at) });
                 }
@@ -260,11 +272,12 @@ impl Assembler {
             Some(Route::Ignored) | None => return,
         };
         if !self.wanted(tenant) {
-            if let Ok(plans) = plans
-                && self.stores.get(tenant).is_some_and(|store| !store.live)
-            {
-                for plan in plans {
-                    *self.passed_over.entry(plan.kind).or_default() += 1;
+            if self.stores.get(tenant).is_some_and(|store| !store.live) {
+                for plan in plans.into_iter().flatten() {
+                    *self.counts.passed_over.entry(plan.kind).or_default() += 1;
+                }
+                if let Some(transaction) = &mut self.transaction {
+                    transaction.passes_over = true;
                 }
             }
             return;
@@ -274,7 +287,7 @@ impl Assembler {
                 self.keys.clear();
                 match read(plan, &mut self.keys) {
                     Ok(Some(change)) => {
-                        *self.seen_changes.entry(plan.kind).or_default() += 1;
+                        *self.counts.live.entry(plan.kind).or_default() += 1;
                         self.steps.push(Step::new(tenant, change, &mut self.keys));
                         self.since.get_or_insert(now);
                         None

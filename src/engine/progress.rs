@@ -1,12 +1,11 @@
 //! What can be seen of a running engine from outside its loop, and how the loop tells of it: few, cheap calls.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
+use super::assembler::Received;
 use crate::apply::writer::Applied;
-use crate::config::TableKind;
 use crate::domain::Instant;
 use crate::lsn::Lsn;
 use crate::ops::health::Health;
@@ -143,7 +142,7 @@ impl Progress {
             metrics.batch_changes.observe(changes as f64);
             metrics.batch_seconds.observe(applied.took.as_secs_f64());
         }
-        metrics.transactions.inc_by(u64::try_from(applied.transactions).unwrap_or(u64::MAX));
+        metrics.transactions(true).inc_by(u64::try_from(applied.transactions).unwrap_or(u64::MAX));
         if let Some(at) = applied.committed_at {
             // The source's clock may be ahead of ours: then it was at once.
             let visible = (now - at).to_std().unwrap_or_default();
@@ -152,15 +151,16 @@ impl Progress {
         }
     }
 
-    /// Row changes received by table, of live stores and of those set aside; takes them.
-    pub(super) fn seen(&self, live: &mut HashMap<TableKind, u64>, passed_over: &mut HashMap<TableKind, u64>) {
+    /// What was received, of live stores and of those set aside; takes the counts.
+    pub(super) fn seen(&self, received: &mut Received) {
+        let Received { live, passed_over, passed_over_transactions } = std::mem::take(received);
+        let Some(ops) = self.ops() else { return };
         for (is_live, changes) in [(true, live), (false, passed_over)] {
-            for (table, count) in changes.drain() {
-                if let Some(ops) = self.ops() {
-                    ops.metrics.changes(table, is_live).inc_by(count);
-                }
+            for (table, count) in changes {
+                ops.metrics.changes(table, is_live).inc_by(count);
             }
         }
+        ops.metrics.transactions(false).inc_by(passed_over_transactions);
     }
 
     pub(super) fn behind(&self, bytes: u64, time: Duration) {

@@ -356,7 +356,7 @@ impl Session {
             self.moved = Moment::now();
         }
         self.progress.applied(&applied, self.clock.now());
-        self.progress.seen(&mut self.assembler.seen_changes, &mut self.assembler.passed_over);
+        self.progress.seen(&mut self.assembler.counts);
     }
 
     /// Between two batches, the writer at home.

@@ -51,11 +51,11 @@ fn tells_health_and_readiness_apart() {
 #[test]
 fn shows_the_metrics_with_the_lag_of_health() {
     let (server, health, metrics) = server();
-    metrics.transactions.inc_by(5);
+    metrics.transactions(true).inc_by(5);
     health.set_lag(Duration::from_millis(1500));
     let answer = get(&server, "/metrics");
     assert!(answer.contains("content-type: text/plain; version=0.0.4"), "{answer}");
-    assert!(answer.contains("\ntillstream_transactions_total 5\n"), "{answer}");
+    assert!(answer.contains("\ntillstream_transactions_total{state=\"live\"} 5\n"), "{answer}");
     assert!(answer.contains("\ntillstream_lag_seconds 1.5\n"), "{answer}");
 }
 

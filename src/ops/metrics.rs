@@ -85,7 +85,7 @@ pub struct Metrics {
     pub lag_seconds: Gauge,
     pub last_commit_timestamp_seconds: Gauge,
     changes: IntCounterVec,
-    pub transactions: IntCounter,
+    transactions: IntCounterVec,
     pub batch_changes: Histogram,
     pub batch_seconds: Histogram,
     pub commit_to_visible_seconds: Histogram,
@@ -142,7 +142,12 @@ impl Metrics {
                 "Row changes by logical table: of live stores, applied; of stores set aside, passed over",
                 &["table", "state"],
             )?,
-            transactions: counter(&r, "tillstream_transactions_total", "Applied source transactions")?,
+            transactions: counters(
+                &r,
+                "tillstream_transactions_total",
+                "Source transactions: with changes of live stores, applied; of stores set aside alone, passed over",
+                &["state"],
+            )?,
             batch_changes: histogram(&r, "tillstream_batch_changes", "Row changes in one write", BATCH_CHANGES)?,
             batch_seconds: histogram(
                 &r,
@@ -218,6 +223,8 @@ impl Metrics {
             metrics.changes(kind, true);
             metrics.changes(kind, false);
         }
+        metrics.transactions(true);
+        metrics.transactions(false);
         for cause in ReconnectCause::ALL {
             metrics.reconnects(cause);
         }
@@ -226,7 +233,11 @@ impl Metrics {
     }
 
     pub fn changes(&self, table: TableKind, is_live: bool) -> IntCounter {
-        self.changes.with_label_values(&[table.name(), if is_live { "live" } else { "set_aside" }])
+        self.changes.with_label_values(&[table.name(), of_stores(is_live)])
+    }
+
+    pub fn transactions(&self, is_live: bool) -> IntCounter {
+        self.transactions.with_label_values(&[of_stores(is_live)])
     }
 
     pub fn reconnects(&self, cause: ReconnectCause) -> IntCounter {
@@ -286,6 +297,10 @@ impl Metrics {
     }
 }
 
+fn of_stores(is_live: bool) -> &'static str {
+    if is_live { "live" } else { "set_aside" }
+}
+
 /// Seconds since 1970 as Prometheus counts them.
 pub fn unix_seconds(at: SystemTime) -> f64 {
     at.duration_since(UNIX_EPOCH).as_ref().map_or(0.0, Duration::as_secs_f64)
@@ -331,10 +346,6 @@ fn gauges(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Resul
 
 fn floats(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<GaugeVec> {
     add(registry, GaugeVec::new(Opts::new(name, help), labels)?)
-}
-
-fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter> {
-    add(registry, IntCounter::new(name, help)?)
 }
 
 fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec> {

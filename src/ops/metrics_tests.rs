@@ -6,7 +6,7 @@ fn full() -> Metrics {
     let m = Metrics::new("1.2.3", "abcdef0").unwrap();
     m.changes(TableKind::SaleItem, true).inc_by(7);
     m.set_slot("reserved", Some(5_000_000));
-    m.transactions.inc_by(2);
+    m.transactions(true).inc_by(2);
     m.batch_changes.observe(900.0);
     m.batch_seconds.observe(0.004);
     m.commit_to_visible_seconds.observe(0.006);
@@ -32,7 +32,8 @@ fn every_promised_name_is_there() {
         "tillstream_last_commit_timestamp_seconds 1700000000.5",
         "tillstream_changes_total{state=\"live\",table=\"sale_item\"} 7",
         "tillstream_changes_total{state=\"set_aside\",table=\"sale\"} 0",
-        "tillstream_transactions_total 2",
+        "tillstream_transactions_total{state=\"live\"} 2",
+        "tillstream_transactions_total{state=\"set_aside\"} 0",
         "tillstream_batch_changes_bucket{le=\"1000\"} 1",
         "tillstream_batch_seconds_bucket{le=\"0.0025\"} 0",
         "tillstream_commit_to_visible_seconds_count 1",

@@ -122,7 +122,7 @@ async fn it_is_ready_measured_watched_reloaded_and_proves_itself() {
         workload.step(&mut client, "tenant_a").await.unwrap();
     }
     for series in [
-        "tillstream_transactions_total",
+        "tillstream_transactions_total{state=\"live\"}",
         "tillstream_changes_total{state=\"live\",table=\"sale\"}",
         "tillstream_slot_state{state=\"reserved\"}",
         "process_cpu_seconds_total",

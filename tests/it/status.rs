@@ -104,6 +104,7 @@ async fn every_trouble_has_its_words() {
     let touch = format!("UPDATE {store}.products_product SET updated_at = now()");
     assert!(client.execute(&touch, &[]).await.unwrap() > 0);
     wait_until("changes passed over", PATIENCE, async || metric(&listen, set_aside).await > Some(0.0)).await;
+    assert_eq!(metric(&listen, "tillstream_transactions_total{state=\"set_aside\"}").await, Some(1.0));
     let fail = "INSERT INTO analytics_state.job_run (tenant, job, due, started, finished, error)
                 SELECT max(tenant), 'prune', now(), now(), now(), 'the disk is full' FROM analytics.tenant WHERE state = 'live'";
     client.batch_execute(fail).await.unwrap();
