@@ -28,6 +28,9 @@ pub struct Overrides {
     /// jobs: customers, with a sale each
     #[arg(long)]
     job_customers: Option<u64>,
+    /// jobs: the same, for all jobs of a night
+    #[arg(long)]
+    night_customers: Option<u64>,
     /// growth: sales in the backlog
     #[arg(long)]
     growth_sales: Option<u64>,
@@ -57,6 +60,7 @@ pub struct Sizes {
     pub copy_sales: u64,
     pub big_changes: u64,
     pub job_customers: u64,
+    pub night_customers: u64,
     pub growth_sales: u64,
     pub growth_history: Vec<u64>,
     pub growth_stores: Vec<u64>,
@@ -80,6 +84,7 @@ impl Sizes {
             copy_sales: pick(given.copy_sales, 1_000_000, 10_000),
             big_changes: pick(given.big_changes, 10_000_000, 300_000),
             job_customers: pick(given.job_customers, 1_000_000, 10_000),
+            night_customers: pick(given.night_customers, 100_000, 5000),
             growth_sales: pick(given.growth_sales, 20_000, 1000),
             growth_history: list(&given.growth_history, histories, &[2000, 10_000]),
             growth_stores: list(&given.growth_stores, &[1, 200], &[1, 5]),
