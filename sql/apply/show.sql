@@ -2,66 +2,89 @@
 -- the first copy all write through these parts of statements. `verify` does not: it has its own, from the POS tables.
 -- {rows} is where the sums come from: a part of the statement before, with the columns of the sums' table. A row is put
 -- where it has something to say, deleted where it has not, untouched where nothing differs.
--- Most rows are there already: an UPDATE costs them less than ON CONFLICT DO UPDATE, which locks each row first. NOT IN is
--- hashed however few rows the planner expects; NOT EXISTS would not be.
+-- A report has three parts: `said_*`, what its rows say; `update_*`, that into rows that are there; and by the report's name
+-- whatever may have to be done. Most rows are there already: an UPDATE costs them less than ON CONFLICT DO UPDATE, which locks
+-- each row first. NOT IN is hashed however few rows the planner expects; NOT EXISTS would not be.
 
 -- From rows of {state}.daily.
--- name: daily_sales_report
+-- name: said_daily
 tenants_daily AS MATERIALIZED (
   SELECT t.* FROM {state}.tenant t WHERE t.id IN (SELECT tenant_id FROM {rows})
-), gone_daily AS (
+), said_daily AS MATERIALIZED (
+  SELECT t.tenant, u.day AS date, round(u.total, 2) AS total_sales, u.sales AS total_sales_count,
+         CASE WHEN u.sales > 0 THEN round(u.total / u.sales, 2) ELSE 0 END AS avg_sale_amount,
+         round(u.cash, 2) AS cash_sales, round(u.card, 2) AS card_sales, round(u.credit, 2) AS credit_sales,
+         round(u.other, 2) AS other_sales, round(u.discount, 2) AS total_discount, round(u.tax, 2) AS total_tax,
+         round(u.quantity, 3) AS total_items_sold, u.products AS unique_products_sold, u.customers AS unique_customers,
+         u.new_customers, u.refunds AS refund_count, round(u.refund_total, 2) AS refund_amount,
+         u.opened AS sessions_opened, u.closed AS sessions_closed
+  FROM {rows} u JOIN tenants_daily t ON t.id = u.tenant_id
+  WHERE (u.sales <> 0 OR u.refunds <> 0 OR u.opened <> 0 OR u.closed <> 0) AND u.day >= t.horizon
+)
+
+-- name: update_daily
+UPDATE {reports}.daily_sales_report r SET
+    total_sales = s.total_sales, total_sales_count = s.total_sales_count, avg_sale_amount = s.avg_sale_amount,
+    cash_sales = s.cash_sales, card_sales = s.card_sales, credit_sales = s.credit_sales, other_sales = s.other_sales,
+    total_discount = s.total_discount, total_tax = s.total_tax, total_items_sold = s.total_items_sold,
+    unique_products_sold = s.unique_products_sold, unique_customers = s.unique_customers, new_customers = s.new_customers,
+    refund_count = s.refund_count, refund_amount = s.refund_amount, sessions_opened = s.sessions_opened,
+    sessions_closed = s.sessions_closed, updated_at = now()
+  FROM said_daily s
+  WHERE r.tenant = s.tenant AND r.date = s.date
+
+-- name: daily_sales_report
+{+said_daily {rows}}, gone_daily AS (
   DELETE FROM {reports}.daily_sales_report r USING {rows} u JOIN tenants_daily t ON t.id = u.tenant_id
   WHERE (u.sales = 0 AND u.refunds = 0 AND u.opened = 0 AND u.closed = 0 OR u.day < t.horizon)
     AND r.tenant = t.tenant AND r.date = u.day
   RETURNING 1
-), put_daily AS (
-  INSERT INTO {reports}.daily_sales_report AS r (
+), kept_daily AS (
+  {+update_daily}
+    AND (r.total_sales, r.total_sales_count, r.avg_sale_amount, r.cash_sales, r.card_sales, r.credit_sales, r.other_sales,
+         r.total_discount, r.total_tax, r.total_items_sold, r.unique_products_sold, r.unique_customers, r.new_customers,
+         r.refund_count, r.refund_amount, r.sessions_opened, r.sessions_closed)
+      IS DISTINCT FROM (s.total_sales, s.total_sales_count, s.avg_sale_amount, s.cash_sales, s.card_sales, s.credit_sales,
+         s.other_sales, s.total_discount, s.total_tax, s.total_items_sold, s.unique_products_sold, s.unique_customers,
+         s.new_customers, s.refund_count, s.refund_amount, s.sessions_opened, s.sessions_closed)
+  RETURNING r.tenant, r.date
+), new_daily AS (
+  INSERT INTO {reports}.daily_sales_report (
     tenant, date, total_sales, total_sales_count, avg_sale_amount, cash_sales, card_sales, credit_sales, other_sales,
     total_discount, total_tax, total_items_sold, unique_products_sold, unique_customers, new_customers, refund_count,
     refund_amount, sessions_opened, sessions_closed)
-  SELECT t.tenant, u.day, round(u.total, 2), u.sales,
-         CASE WHEN u.sales > 0 THEN round(u.total / u.sales, 2) ELSE 0 END,
-         round(u.cash, 2), round(u.card, 2), round(u.credit, 2), round(u.other, 2), round(u.discount, 2), round(u.tax, 2),
-         round(u.quantity, 3), u.products, u.customers, u.new_customers, u.refunds, round(u.refund_total, 2), u.opened,
-         u.closed
-  FROM {rows} u JOIN tenants_daily t ON t.id = u.tenant_id
-  WHERE (u.sales <> 0 OR u.refunds <> 0 OR u.opened <> 0 OR u.closed <> 0) AND u.day >= t.horizon
-  ON CONFLICT (tenant, date) DO UPDATE SET
-    total_sales = excluded.total_sales, total_sales_count = excluded.total_sales_count,
-    avg_sale_amount = excluded.avg_sale_amount, cash_sales = excluded.cash_sales, card_sales = excluded.card_sales,
-    credit_sales = excluded.credit_sales, other_sales = excluded.other_sales, total_discount = excluded.total_discount,
-    total_tax = excluded.total_tax, total_items_sold = excluded.total_items_sold,
-    unique_products_sold = excluded.unique_products_sold, unique_customers = excluded.unique_customers,
-    new_customers = excluded.new_customers, refund_count = excluded.refund_count, refund_amount = excluded.refund_amount,
-    sessions_opened = excluded.sessions_opened, sessions_closed = excluded.sessions_closed, updated_at = now()
-  WHERE (r.total_sales, r.total_sales_count, r.avg_sale_amount, r.cash_sales, r.card_sales, r.credit_sales, r.other_sales,
-         r.total_discount, r.total_tax, r.total_items_sold, r.unique_products_sold, r.unique_customers, r.new_customers,
-         r.refund_count, r.refund_amount, r.sessions_opened, r.sessions_closed)
-    IS DISTINCT FROM (excluded.total_sales, excluded.total_sales_count, excluded.avg_sale_amount, excluded.cash_sales,
-         excluded.card_sales, excluded.credit_sales, excluded.other_sales, excluded.total_discount, excluded.total_tax,
-         excluded.total_items_sold, excluded.unique_products_sold, excluded.unique_customers, excluded.new_customers,
-         excluded.refund_count, excluded.refund_amount, excluded.sessions_opened, excluded.sessions_closed)
+  SELECT s.* FROM said_daily s
+  WHERE (s.tenant, s.date) NOT IN (SELECT * FROM kept_daily)
+  ON CONFLICT DO NOTHING
   RETURNING 1
+), put_daily AS (
+  SELECT FROM kept_daily UNION ALL SELECT FROM new_daily
 )
 
 -- From rows of {state}.product_day.
--- name: product_performance
+-- name: said_performance
 tenants_performance AS MATERIALIZED (
   SELECT t.* FROM {state}.tenant t WHERE t.id IN (SELECT tenant_id FROM {rows})
-), gone_performance AS (
-  DELETE FROM {reports}.product_performance r USING {rows} u JOIN tenants_performance t ON t.id = u.tenant_id
-  WHERE (u.lines = 0 OR u.day < t.horizon)
-    AND r.tenant = t.tenant AND r.product_id = u.product_id AND r.date = u.day
-  RETURNING 1
 ), said_performance AS MATERIALIZED (
   {+performance_rows {rows}}
-), kept_performance AS (
-  UPDATE {reports}.product_performance r SET
+)
+
+-- name: update_performance
+UPDATE {reports}.product_performance r SET
     quantity_sold = s.quantity_sold, total_revenue = s.total_revenue, sales_count = s.sales_count, avg_price = s.avg_price,
     avg_discount = s.avg_discount, total_cost = s.total_cost, total_profit = s.total_profit, profit_margin = s.profit_margin,
     updated_at = now()
   FROM said_performance s
   WHERE r.tenant = s.tenant AND r.product_id = s.product_id AND r.date = s.date
+
+-- name: product_performance
+{+said_performance {rows}}, gone_performance AS (
+  DELETE FROM {reports}.product_performance r USING {rows} u JOIN tenants_performance t ON t.id = u.tenant_id
+  WHERE (u.lines = 0 OR u.day < t.horizon)
+    AND r.tenant = t.tenant AND r.product_id = u.product_id AND r.date = u.day
+  RETURNING 1
+), kept_performance AS (
+  {+update_performance}
     AND (r.quantity_sold, r.total_revenue, r.sales_count, r.avg_price, r.avg_discount, r.total_cost, r.total_profit,
          r.profit_margin)
       IS DISTINCT FROM (s.quantity_sold, s.total_revenue, s.sales_count, s.avg_price, s.avg_discount, s.total_cost,
@@ -96,13 +119,9 @@ tenant, product_id, date, quantity_sold, total_revenue, sales_count, avg_price, 
     profit_margin
 
 -- From rows of {state}.customer_total: the live row, whose period_end is the tenant's today.
--- name: customer_analytics
+-- name: said_customers
 tenants_customers AS MATERIALIZED (
   SELECT t.* FROM {state}.tenant t WHERE t.id IN (SELECT tenant_id FROM {rows})
-), gone_customers AS (
-  DELETE FROM {reports}.customer_analytics r USING {rows} u JOIN tenants_customers t ON t.id = u.tenant_id
-  WHERE u.sales = 0 AND r.tenant = t.tenant AND r.customer_id = u.customer_id AND r.period_end = t.today
-  RETURNING 1
 ), said_customers AS MATERIALIZED (
   SELECT t.tenant, u.customer_id, t.today AS period_end, t.today - s.window_days AS period_start, v.recency AS recency_days,
          u.window_sales AS frequency, v.spent AS monetary, u.window_sales AS purchases_count, v.spent AS total_spent,
@@ -124,8 +143,10 @@ tenants_customers AS MATERIALIZED (
     FROM (SELECT greatest(t.today - u.last_day, 0) AS recency) y
     OFFSET 0) v
   WHERE u.sales > 0
-), kept_customers AS (
-  UPDATE {reports}.customer_analytics r SET
+)
+
+-- name: update_customers
+UPDATE {reports}.customer_analytics r SET
     period_start = s.period_start, recency_days = s.recency_days, frequency = s.frequency, monetary = s.monetary,
     purchases_count = s.purchases_count, total_spent = s.total_spent, avg_purchase_amount = s.avg_purchase_amount,
     r_score = s.r_score, f_score = s.f_score, m_score = s.m_score, rfm_score = s.rfm_score, segment = s.segment,
@@ -135,6 +156,14 @@ tenants_customers AS MATERIALIZED (
     lifetime_purchases = s.lifetime_purchases, lifetime_spent = s.lifetime_spent, updated_at = now()
   FROM said_customers s
   WHERE r.tenant = s.tenant AND r.customer_id = s.customer_id AND r.period_end = s.period_end
+
+-- name: customer_analytics
+{+said_customers {rows}}, gone_customers AS (
+  DELETE FROM {reports}.customer_analytics r USING {rows} u JOIN tenants_customers t ON t.id = u.tenant_id
+  WHERE u.sales = 0 AND r.tenant = t.tenant AND r.customer_id = u.customer_id AND r.period_end = t.today
+  RETURNING 1
+), kept_customers AS (
+  {+update_customers}
     AND (r.lifetime_purchases, r.lifetime_spent, r.period_start, r.recency_days, r.frequency, r.monetary, r.purchases_count,
          r.total_spent, r.avg_purchase_amount, r.r_score, r.f_score, r.m_score, r.rfm_score, r.segment, r.credit_purchases,
          r.total_credit_amount, r.avg_payment_delay_days, r.credit_outstanding, r.first_purchase_date, r.last_purchase_date)
@@ -158,12 +187,16 @@ tenants_customers AS MATERIALIZED (
 
 -- From rows of {state}.inventory: today's row.
 -- name: inventory_snapshot
-tenants_inventory AS MATERIALIZED (
-  SELECT t.* FROM {state}.tenant t WHERE t.id IN (SELECT tenant_id FROM {rows})
-), gone_inventory AS (
+{+inventory_rows {rows}}, gone_inventory AS (
   DELETE FROM {reports}.inventory_snapshot r USING {rows} u JOIN tenants_inventory t ON t.id = u.tenant_id
   WHERE NOT u.shown AND r.tenant = t.tenant AND r.product_id = u.product_id AND r.date = t.today
   RETURNING 1
+)
+
+-- The same for products that are shown as they were before.
+-- name: inventory_rows
+tenants_inventory AS MATERIALIZED (
+  SELECT t.* FROM {state}.tenant t WHERE t.id IN (SELECT tenant_id FROM {rows})
 ), said_inventory AS MATERIALIZED (
   SELECT t.tenant, u.product_id, t.today AS date, round(u.on_hand, 3) AS quantity_on_hand,
          round(u.reserved, 3) AS reserved_quantity, round(u.on_hand - u.reserved, 3) AS available_quantity,

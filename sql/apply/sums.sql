@@ -4,17 +4,7 @@
 
 -- A product counts for its day while it has a line.
 -- name: add_product_days
-WITH n AS MATERIALIZED (
-  SELECT * FROM unnest($1::integer[], $2::bigint[], $3::date[], $4::bigint[], $5::bigint[], $6::numeric[], $7::numeric[],
-                       $8::numeric[], $9::numeric[])
-    n(tenant_id, product_id, day, lines, sales, quantity, revenue, price_sum, cost)
-), added AS (
-  UPDATE {state}.product_day p SET
-    lines = p.lines + n.lines, sales = p.sales + n.sales, quantity = p.quantity + n.quantity,
-    revenue = p.revenue + n.revenue, price_sum = p.price_sum + n.price_sum, cost = p.cost + n.cost, lines_before = p.lines
-  FROM n WHERE p.tenant_id = n.tenant_id AND p.product_id = n.product_id AND p.day = n.day
-  RETURNING p.*
-), begun AS (
+WITH {+product_days_plus added}, begun AS (
   INSERT INTO {state}.product_day AS p (tenant_id, product_id, day, lines, sales, quantity, revenue, price_sum, cost)
   SELECT n.* FROM n
   WHERE (n.tenant_id, n.product_id, n.day) NOT IN (SELECT a.tenant_id, a.product_id, a.day FROM added a)
@@ -28,6 +18,30 @@ WITH n AS MATERIALIZED (
   ON CONFLICT (tenant_id, day) DO UPDATE SET products = d.products + excluded.products
 ), {+product_performance u}
 SELECT (SELECT count(*) FROM gone_performance) + (SELECT count(*) FROM put_performance) AS changed
+
+-- Where all rows are there and stay.
+-- name: grow_product_days
+WITH {+product_days_plus u}, {+said_performance u}, shown AS ({+update_performance} RETURNING 1)
+{+all_of_them}
+
+-- Part: what is given added to the rows that are there, which are {rows} then.
+-- name: product_days_plus
+n AS MATERIALIZED (
+  SELECT * FROM unnest($1::integer[], $2::bigint[], $3::date[], $4::bigint[], $5::bigint[], $6::numeric[], $7::numeric[],
+                       $8::numeric[], $9::numeric[])
+    n(tenant_id, product_id, day, lines, sales, quantity, revenue, price_sum, cost)
+), {rows} AS (
+  UPDATE {state}.product_day p SET
+    lines = p.lines + n.lines, sales = p.sales + n.sales, quantity = p.quantity + n.quantity,
+    revenue = p.revenue + n.revenue, price_sum = p.price_sum + n.price_sum, cost = p.cost + n.cost, lines_before = p.lines
+  FROM n WHERE p.tenant_id = n.tenant_id AND p.product_id = n.product_id AND p.day = n.day
+  RETURNING p.*
+)
+
+-- Part: that rows were taken to be there that are not stops the transaction.
+-- name: all_of_them
+SELECT CASE WHEN f.given = f.summed AND f.given = f.shown THEN f.given ELSE {state}.missing() END AS changed
+FROM (SELECT (SELECT count(*) FROM n) AS given, (SELECT count(*) FROM u) AS summed, (SELECT count(*) FROM shown) AS shown) f
 
 -- A customer counts for the day while there is a sale.
 -- name: add_customer_days
@@ -48,22 +62,7 @@ ON CONFLICT (tenant_id, day) DO UPDATE SET customers = d.customers + excluded.cu
 -- A first or last day that is given was come by; one that may be lost, and how late a customer pays, is for
 -- settle_customers: those wait whose days lost a sale ($14 is 2), and those with payments whose credit changed (1).
 -- name: add_customers
-WITH n AS MATERIALIZED (
-  SELECT * FROM unnest($1::integer[], $2::bigint[], $3::bigint[], $4::numeric[], $5::numeric[], $6::bigint[], $7::numeric[],
-    $8::date[], $9::date[], $10::bigint[], $11::numeric[], $12::bigint[], $13::numeric[], $14::smallint[])
-    n(tenant_id, customer_id, sales, spent, credit, payments, paid, first_day, last_day, window_sales, window_spent,
-      window_credit_sales, window_credit, unsettled)
-), added AS (
-  UPDATE {state}.customer_total c SET
-    sales = c.sales + n.sales, spent = c.spent + n.spent, credit = c.credit + n.credit, payments = c.payments + n.payments,
-    paid = c.paid + n.paid, first_day = least(c.first_day, n.first_day), last_day = greatest(c.last_day, n.last_day),
-    window_sales = c.window_sales + n.window_sales, window_spent = c.window_spent + n.window_spent,
-    window_credit_sales = c.window_credit_sales + n.window_credit_sales, window_credit = c.window_credit + n.window_credit,
-    first_day_before = c.first_day,
-    unsettled = CASE WHEN n.unsettled = 1 AND c.payments = 0 AND n.payments = 0 THEN 0 ELSE n.unsettled END
-  FROM n WHERE c.tenant_id = n.tenant_id AND c.customer_id = n.customer_id
-  RETURNING c.*
-), begun AS (
+WITH {+customers_plus added}, begun AS (
   INSERT INTO {state}.customer_total AS c (tenant_id, customer_id, sales, spent, credit, payments, paid, first_day, last_day,
     window_sales, window_spent, window_credit_sales, window_credit, unsettled)
   SELECT n.* FROM n
@@ -73,6 +72,30 @@ WITH n AS MATERIALIZED (
   SELECT * FROM added UNION ALL SELECT * FROM begun
 ), {+first_days u}, {+daily_sales_report day}, settled AS (SELECT * FROM u WHERE u.unsettled = 0), {+customer_analytics settled}
 SELECT (SELECT count(*) FROM gone_customers) + (SELECT count(*) FROM put_customers) AS changed
+
+-- Where all rows are there and stay, their first day does not move, and nothing is left unsettled.
+-- name: grow_customers
+WITH {+customers_plus u}, {+said_customers u}, shown AS ({+update_customers} RETURNING 1)
+{+all_of_them}
+
+-- Part: what is given added to the rows that are there, which are {rows} then.
+-- name: customers_plus
+n AS MATERIALIZED (
+  SELECT * FROM unnest($1::integer[], $2::bigint[], $3::bigint[], $4::numeric[], $5::numeric[], $6::bigint[], $7::numeric[],
+    $8::date[], $9::date[], $10::bigint[], $11::numeric[], $12::bigint[], $13::numeric[], $14::smallint[])
+    n(tenant_id, customer_id, sales, spent, credit, payments, paid, first_day, last_day, window_sales, window_spent,
+      window_credit_sales, window_credit, unsettled)
+), {rows} AS (
+  UPDATE {state}.customer_total c SET
+    sales = c.sales + n.sales, spent = c.spent + n.spent, credit = c.credit + n.credit, payments = c.payments + n.payments,
+    paid = c.paid + n.paid, first_day = least(c.first_day, n.first_day), last_day = greatest(c.last_day, n.last_day),
+    window_sales = c.window_sales + n.window_sales, window_spent = c.window_spent + n.window_spent,
+    window_credit_sales = c.window_credit_sales + n.window_credit_sales, window_credit = c.window_credit + n.window_credit,
+    first_day_before = c.first_day,
+    unsettled = CASE WHEN n.unsettled = 1 AND c.payments = 0 AND n.payments = 0 THEN 0 ELSE n.unsettled END
+  FROM n WHERE c.tenant_id = n.tenant_id AND c.customer_id = n.customer_id
+  RETURNING c.*
+)
 
 -- The customers left unsettled: how late they pay is found out anew, and where a day may have lost its last sale the days
 -- are counted.
@@ -124,8 +147,8 @@ moved AS (
 )
 
 -- name: add_inventory
-WITH {+stock_added}, {+inventory_snapshot u}
-SELECT (SELECT count(*) FROM gone_inventory) + (SELECT count(*) FROM put_inventory) AS changed
+WITH {+stock_added}, {+inventory_rows u}
+SELECT count(*) AS changed FROM put_inventory
 
 -- Alone, for products that settle_inventory shows.
 -- name: add_stock
@@ -163,20 +186,37 @@ WITH u AS (
 SELECT (SELECT count(*) FROM gone_inventory) + (SELECT count(*) FROM put_inventory) AS changed
 
 -- name: add_daily
-WITH u AS (
+WITH {+daily_plus added}, begun AS (
   INSERT INTO {state}.daily AS d (tenant_id, day, sales, total, discount, tax, cash, card, credit, other, quantity, refunds,
                                   refund_total, opened, closed)
-  SELECT * FROM unnest($1::integer[], $2::date[], $3::bigint[], $4::numeric[], $5::numeric[], $6::numeric[], $7::numeric[],
-    $8::numeric[], $9::numeric[], $10::numeric[], $11::numeric[], $12::bigint[], $13::numeric[], $14::bigint[], $15::bigint[])
-  ON CONFLICT (tenant_id, day) DO UPDATE SET
-    sales = d.sales + excluded.sales, total = d.total + excluded.total, discount = d.discount + excluded.discount,
-    tax = d.tax + excluded.tax, cash = d.cash + excluded.cash, card = d.card + excluded.card,
-    credit = d.credit + excluded.credit, other = d.other + excluded.other, quantity = d.quantity + excluded.quantity,
-    refunds = d.refunds + excluded.refunds, refund_total = d.refund_total + excluded.refund_total,
-    opened = d.opened + excluded.opened, closed = d.closed + excluded.closed
+  SELECT n.* FROM n WHERE (n.tenant_id, n.day) NOT IN (SELECT a.tenant_id, a.day FROM added a)
   RETURNING d.*
+), u AS (
+  SELECT * FROM added UNION ALL SELECT * FROM begun
 ), {+daily_sales_report u}
 SELECT (SELECT count(*) FROM gone_daily) + (SELECT count(*) FROM put_daily) AS changed
+
+-- Where all rows are there and stay.
+-- name: grow_daily
+WITH {+daily_plus u}, {+said_daily u}, shown AS ({+update_daily} RETURNING 1)
+{+all_of_them}
+
+-- Part: what is given added to the rows that are there, which are {rows} then.
+-- name: daily_plus
+n AS MATERIALIZED (
+  SELECT * FROM unnest($1::integer[], $2::date[], $3::bigint[], $4::numeric[], $5::numeric[], $6::numeric[], $7::numeric[],
+    $8::numeric[], $9::numeric[], $10::numeric[], $11::numeric[], $12::bigint[], $13::numeric[], $14::bigint[], $15::bigint[])
+    n(tenant_id, day, sales, total, discount, tax, cash, card, credit, other, quantity, refunds, refund_total, opened, closed)
+), {rows} AS (
+  UPDATE {state}.daily d SET
+    sales = d.sales + n.sales, total = d.total + n.total, discount = d.discount + n.discount,
+    tax = d.tax + n.tax, cash = d.cash + n.cash, card = d.card + n.card,
+    credit = d.credit + n.credit, other = d.other + n.other, quantity = d.quantity + n.quantity,
+    refunds = d.refunds + n.refunds, refund_total = d.refund_total + n.refund_total,
+    opened = d.opened + n.opened, closed = d.closed + n.closed
+  FROM n WHERE d.tenant_id = n.tenant_id AND d.day = n.day
+  RETURNING d.*
+)
 
 -- Parts: what a product's row needs of other facts. Of several prices or limits the one with the highest id is valid.
 -- name: attributes

@@ -16,6 +16,7 @@ mod cache;
 pub mod compat;
 pub mod copy;
 pub mod keys;
+mod known;
 pub mod load;
 pub mod migrate;
 pub mod rows;

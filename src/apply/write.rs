@@ -7,6 +7,7 @@ use std::hash::Hash;
 use tokio_postgres::types::ToSql;
 
 use super::ApplyError;
+use super::known::Known;
 use super::rows::{ChildRecord, MovementRecord, SaleRecord};
 use crate::facts::WorkingSet;
 use crate::facts::working_set::{Entries, Key};
@@ -176,14 +177,19 @@ fn attributes(set: &WorkingSet, calls: &mut Vec<Call>) {
 ///
 /// # Errors
 /// The store whose figures cannot be held exactly.
-pub fn sums(deltas: &Deltas, calendar: &Calendar, window_days: u64) -> Result<Vec<Call>, ApplyError> {
+pub fn sums(
+    deltas: &Deltas,
+    calendar: &Calendar,
+    window_days: u64,
+    known: &mut Known,
+) -> Result<Vec<Call>, ApplyError> {
     let mut list = Vec::new();
     let calls = &mut list;
     let refused = |(tenant, e)| ApplyError::Refused(tenant, e);
     let days = sorted(&deltas.product_day);
     add(
         calls,
-        "add_product_days",
+        if known.product_days(&days, calendar) { "grow_product_days" } else { "add_product_days" },
         !days.is_empty(),
         || columns!(days, ((t, product, day), d) => t.0, *product, *day, d.lines, d.sales, d.quantity, d.revenue, d.price_sum, d.cost),
     );
@@ -195,7 +201,8 @@ pub fn sums(deltas: &Deltas, calendar: &Calendar, window_days: u64) -> Result<Ve
         || columns!(by_day, ((t, customer, day), d) => t.0, *customer, *day, d.sales, d.spent, d.credit_sales, d.credit),
     );
     let all = live::customers(deltas, calendar, window_days).map_err(refused)?;
-    add(calls, "add_customers", !all.is_empty(), || {
+    let name = if known.customers(all.iter()) { "grow_customers" } else { "add_customers" };
+    add(calls, name, !all.is_empty(), || {
         columns!(all, ((t, id), d) => t.0, *id, d.sales, d.spent, d.credit, d.payments, d.paid, d.first_day, d.last_day,
                  d.window.sales, d.window.spent, d.window.credit_sales, d.window.credit, d.unsettled as i16)
     });
@@ -212,7 +219,8 @@ pub fn sums(deltas: &Deltas, calendar: &Calendar, window_days: u64) -> Result<Ve
     let none = DailyDelta::default();
     let days: Vec<_> =
         live::days(deltas, calendar).into_iter().map(|key| (key, deltas.daily.get(&key).unwrap_or(&none))).collect();
-    add(calls, "add_daily", !days.is_empty(), || {
+    let name = if known.days(&days, calendar) { "grow_daily" } else { "add_daily" };
+    add(calls, name, !days.is_empty(), || {
         columns!(days, ((t, day), d) => t.0, *day, d.sales, d.total, d.discount, d.tax, d.cash, d.card, d.credit, d.other,
                     d.quantity, d.refunds, d.refund_total, d.opened, d.closed)
     });

@@ -9,6 +9,7 @@ use tokio_postgres::types::ToSql;
 use super::batch::{Batch, End, Step, in_parts};
 use super::bulk::Bulk;
 use super::cache::{self, Cache};
+use super::known::Known;
 pub use super::sent::Sent;
 use super::statements::Statements;
 use super::write::{self, Call};
@@ -28,6 +29,7 @@ pub struct Writer {
     /// Days before today that belong to a customer's window.
     window_days: u64,
     cache: Cache,
+    known: Known,
     /// The POS has no totals of sales: they are the sums of their items.
     pub totals_from_items: bool,
     /// Where the stored position stands.
@@ -112,6 +114,7 @@ impl Writer {
             window_days,
             totals_from_items: false,
             cache,
+            known: Known::default(),
             position,
             sent: position,
             open: false,
@@ -127,6 +130,7 @@ impl Writer {
     /// What the server says.
     pub async fn facts_changed(&mut self, tenant: TenantId) -> Result<(), tokio_postgres::Error> {
         self.cache.forget(tenant);
+        self.known.clear();
         self.recall().await
     }
 
@@ -248,7 +252,7 @@ impl Writer {
     fn sums(&mut self) -> Result<Vec<Call>, ApplyError> {
         let mut deltas = std::mem::take(&mut self.unshown);
         deltas.consolidate();
-        write::sums(&deltas, &self.calendar, self.window_days)
+        write::sums(&deltas, &self.calendar, self.window_days, &mut self.known)
     }
 
     /// Sums and report rows of all that was written into the open transaction.
@@ -277,6 +281,7 @@ impl Writer {
     pub fn failed(&mut self) {
         self.sent = self.position;
         self.cache.clear();
+        self.known.clear();
         self.unshown = Deltas::default();
         // Where its transaction stands nobody can tell; the next thing to do is to roll it back.
         self.open = true;
@@ -310,6 +315,7 @@ impl Writer {
     /// # Errors
     /// What the server says.
     pub async fn bulk(&mut self) -> Result<(Bulk<'_>, &Statements), tokio_postgres::Error> {
+        self.known.clear();
         Ok((Bulk::begin(&self.client).await?, &self.sql))
     }
 

@@ -8,6 +8,7 @@ use tillstream::apply::batch::{Batch, End, Step};
 use tillstream::apply::{ApplyError, Writer};
 use tillstream::config::Config;
 use tillstream::domain::TenantId;
+use tillstream::engine::EngineError;
 use tillstream::engine::prepare::{statements, stored_position};
 use tillstream::facts::change::SaleRow;
 use tillstream::facts::{Change, RowOp, SaleStatus};
@@ -109,6 +110,23 @@ async fn a_refused_batch_takes_those_after_it_along() {
     again.end = Some(End { lsn: Lsn(begin.0 + 3), committed_at: None });
     assert_eq!(scene.writer.apply(again).await.unwrap().position, Lsn(begin.0 + 3));
     assert_eq!(scene.sold().await, 2);
+}
+
+#[tokio::test]
+async fn rows_that_somebody_deleted_are_not_taken_to_be_there() {
+    let mut scene = Scene::open().await;
+    for id in [1, 2] {
+        let batch = scene.sale(id, Decimal::ONE);
+        scene.writer.apply(batch).await.unwrap();
+    }
+    assert_eq!(scene.client.execute("DELETE FROM analytics.daily_sales_report", &[]).await.unwrap(), 1);
+    let batch = scene.sale(3, Decimal::ONE);
+    let error = scene.writer.apply(batch).await.unwrap_err();
+    assert!(error.to_string().contains("somebody else deleted them"), "{error}");
+    assert!(EngineError::from(error).is_transient());
+    let batch = scene.sale(3, Decimal::ONE);
+    scene.writer.apply(batch).await.unwrap();
+    assert_eq!(scene.sold().await, 3);
 }
 
 #[tokio::test]
