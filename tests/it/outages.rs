@@ -236,6 +236,8 @@ async fn a_database_that_is_down_at_the_start() {
     server.start_again().unwrap();
     said(&daemon, WELL, 1).await;
     told(&daemon, 1, "start");
+    // It was never there before: its first copy comes now.
+    live(&db.client().await, &daemon).await;
     trade_some(&db, 5, 50).await;
     verify(&config, "after the start").await;
     drop(daemon);
