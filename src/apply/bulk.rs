@@ -17,8 +17,17 @@ pub struct Bulk<'a> {
 
 impl<'a> Bulk<'a> {
     pub(super) async fn begin(client: &'a Client) -> Result<Bulk<'a>, Error> {
+        Bulk::begin_with(client, BEGIN).await
+    }
+
+    /// For a part of the rows, which are few beside the tables that they are joined with: found by key, as the session has it.
+    pub(super) async fn begin_part(client: &'a Client) -> Result<Bulk<'a>, Error> {
+        Bulk::begin_with(client, "BEGIN").await
+    }
+
+    async fn begin_with(client: &'a Client, begin: &str) -> Result<Bulk<'a>, Error> {
         let bulk = Bulk { client, ended: false };
-        client.batch_execute(BEGIN).await?;
+        client.batch_execute(begin).await?;
         Ok(bulk)
     }
 

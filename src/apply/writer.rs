@@ -319,6 +319,15 @@ impl Writer {
         Ok((Bulk::begin(&self.client).await?, &self.sql))
     }
 
+    /// The same over a part of them, some thousands: none of its plans may read a whole table.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn part(&mut self) -> Result<(Bulk<'_>, &Statements), tokio_postgres::Error> {
+        self.known.clear();
+        Ok((Bulk::begin_part(&self.client).await?, &self.sql))
+    }
+
     /// A source transaction larger than a batch is half written.
     pub fn is_open(&self) -> bool {
         self.open

@@ -291,7 +291,7 @@ async fn roll(
 ) -> Result<Option<i64>, tokio_postgres::Error> {
     let id = run.tenant.0;
     let (last, more) = part(writer, "customers_end", id, after, CUSTOMERS).await?;
-    let (transaction, sql) = writer.bulk().await?;
+    let (transaction, sql) = writer.part().await?;
     let row = transaction.query_one(sql.text("show_some_customer_analytics"), &[&id, &after, &last]).await?;
     run.changed += row.try_get::<_, i64>(0)?;
     if !left.is_empty() {
@@ -404,7 +404,7 @@ async fn count(
     statement: &'static str,
     params: &[&(dyn ToSql + Sync)],
 ) -> Result<i64, tokio_postgres::Error> {
-    let (transaction, sql) = writer.bulk().await?;
+    let (transaction, sql) = writer.part().await?;
     let count = transaction.query_one(sql.text(statement), params).await?.try_get(0)?;
     transaction.commit().await?;
     Ok(count)
