@@ -53,15 +53,18 @@ impl Writer {
         Ok(Applied { changes, transactions, committed_at, ..applied })
     }
 
-    /// Gives up what is written of a source transaction larger than a batch. The caller reads on from
-    /// [`Writer::position`].
+    /// Gives up what is written of a source transaction larger than a batch, and all that is remembered of it. The caller
+    /// reads on from [`Writer::position`].
     ///
     /// # Errors
     /// What the server says.
     pub async fn roll_back(&mut self) -> Result<(), tokio_postgres::Error> {
-        if std::mem::take(&mut self.open) {
+        let open = self.open;
+        self.failed();
+        if open {
             self.client.batch_execute("ROLLBACK").await?;
         }
+        self.open = false;
         self.recall().await
     }
 

@@ -113,6 +113,24 @@ async fn a_refused_batch_takes_those_after_it_along() {
 }
 
 #[tokio::test]
+async fn nothing_is_remembered_of_what_was_given_up() {
+    let mut scene = Scene::open().await;
+    let begin = scene.writer.position();
+    let part = Batch { end: None, ..scene.sale(1, Decimal::ONE) };
+    scene.writer.apply(part).await.unwrap();
+    scene.writer.roll_back().await.unwrap();
+    assert_eq!((scene.writer.position(), scene.writer.is_open()), (begin, false));
+    // Another one is counted without it; read again it is counted once, and kept.
+    let batch = scene.sale(2, Decimal::ONE);
+    scene.writer.apply(batch).await.unwrap();
+    assert_eq!(scene.sold().await, 1);
+    let batch = scene.sale(1, Decimal::ONE);
+    scene.writer.apply(batch).await.unwrap();
+    assert_eq!(scene.sold().await, 2);
+    assert_eq!(number(&scene.client, "SELECT count(*) FROM analytics_state.sale").await, 2);
+}
+
+#[tokio::test]
 async fn rows_that_somebody_deleted_are_not_taken_to_be_there() {
     let mut scene = Scene::open().await;
     for id in [1, 2] {
