@@ -137,7 +137,7 @@ LEFT JOIN {state}.source_key k ON k.tenant_id = $1 AND k.kind = u.kind AND k.id 
 
 -- name: analyze
 ANALYZE {state}.sale, {state}.credit_payment, {state}.product_day, {state}.customer_day, {state}.customer_total, {state}.inventory,
-        {state}.pricing, {state}.stock_limits, {state}.daily, {state}.product
+        {state}.pricing, {state}.stock_limits, {state}.daily, {state}.product, {state}.tenant, {state}.settings
 
 -- Without statistics the planner would take the index by date for the one by key.
 -- name: analyze_reports
