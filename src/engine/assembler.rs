@@ -62,6 +62,9 @@ const LATE: Duration = Duration::from_secs(1);
 /// So long a batch of a backlog waits to be filled, in all and after the last that arrived.
 const FILL: Duration = Duration::from_millis(500);
 const SILENCE: Duration = Duration::from_millis(5);
+/// And so long one transaction of the target takes in full batches of a backlog, before their sums are added up and seen:
+/// the less often, the less there is to write.
+const HOLD: Duration = Duration::from_secs(1);
 
 /// A Relation message as it came.
 #[derive(Debug)]
@@ -98,6 +101,8 @@ pub struct Assembler {
     transaction: Option<Transaction>,
     /// End of the last whole transaction in `steps`.
     end: Option<End>,
+    /// Whole transactions were handed out without an end: up to which one, and since when.
+    held: Option<(End, Moment)>,
     /// When the oldest change in `steps` arrived.
     since: Option<Moment>,
     /// When the last event arrived.
@@ -140,6 +145,7 @@ impl Assembler {
             steps: Vec::new(),
             transaction: None,
             end: None,
+            held: None,
             since: None,
             arrived: Moment::now(),
             late: false,
@@ -159,6 +165,7 @@ impl Assembler {
         self.steps.clear();
         self.transaction = None;
         self.end = None;
+        self.held = None;
         self.since = None;
         self.kept_back = None;
         self.faults.clear();
@@ -411,25 +418,35 @@ impl Assembler {
 
     /// When what has arrived is due to be written at the latest.
     pub fn deadline(&self) -> Option<Moment> {
-        let since = self.end.and(self.since)?;
+        let (since, fill) = match self.held {
+            Some((_, since)) => (since, HOLD),
+            None => (self.end.and(self.since)?, FILL),
+        };
         match self.late {
-            true => Some((self.arrived + SILENCE).min(since + FILL)),
+            true => Some((self.arrived + SILENCE).min(since + fill)),
             false => since.checked_add(self.config.apply.max_delay),
         }
     }
 
     /// Whether a batch should be written now. `more`: further events are waiting already.
     pub fn is_ready(&self, more: bool, now: Moment) -> bool {
-        if self.steps.is_empty() {
+        if self.steps.is_empty() && self.held.is_none() {
             return false;
         }
+        let ends = self.end.is_some() || self.held.is_some();
         let (blocked, idle) = (self.kept_back.is_some(), !more && !self.late);
-        self.is_full() || self.end.is_some() && (idle || blocked || self.deadline().is_some_and(|at| now >= at))
+        self.is_full() || ends && (idle || blocked || self.deadline().is_some_and(|at| now >= at))
     }
 
-    /// The batch to write now: all whole transactions; where there is none, the part of one that fills a batch.
-    pub fn take(&mut self) -> Option<Batch> {
-        if let Some(end) = self.end.take() {
+    /// The batch to write now: all whole transactions; where there is none, the part of one that fills a batch. `hold`:
+    /// nothing has to be done between two batches, so that whole transactions of a backlog may be left open for a while.
+    pub fn take(&mut self, hold: bool, now: Moment) -> Option<Batch> {
+        let (end, before) = (self.end.take(), self.held.take());
+        // What is held ends before a part of a transaction that has no end yet.
+        if let Some(last) = end.or(before.map(|(last, _)| last)) {
+            let since = before.map_or(now, |(_, since)| since);
+            let held = hold && end.is_some() && self.late && self.is_full() && now < since + HOLD;
+            self.held = held.then_some((last, since));
             let whole = self.transaction.as_ref().map_or(self.steps.len(), |t| t.start);
             let rest = self.steps.split_off(whole);
             let steps = std::mem::replace(&mut self.steps, rest);
@@ -437,8 +454,8 @@ impl Assembler {
                 transaction.start = 0;
             }
             self.since = self.since.filter(|_| !self.steps.is_empty());
-            self.position = self.position.max(end.lsn);
-            return Some(Batch { steps, end: Some(end) });
+            self.position = self.position.max(last.lsn);
+            return Some(Batch { steps, end: (!held).then_some(last) });
         }
         if !self.is_full() {
             return None;
@@ -447,6 +464,11 @@ impl Assembler {
         (transaction.start, transaction.begun) = (0, true);
         self.since = None;
         Some(Batch { steps: std::mem::take(&mut self.steps), end: None })
+    }
+
+    /// Whole transactions were handed out without an end.
+    pub fn is_holding(&self) -> bool {
+        self.held.is_some()
     }
 
     /// The furthest position with everything before it received.
@@ -467,7 +489,7 @@ impl Assembler {
 
     /// With nothing received that is not handed out: the position up to which there is nothing for us.
     pub fn idle_position(&self) -> Option<Lsn> {
-        let idle = self.steps.is_empty() && self.transaction.is_none();
+        let idle = self.steps.is_empty() && self.transaction.is_none() && self.held.is_none();
         idle.then_some(self.received).filter(|received| *received > self.position)
     }
 
@@ -494,6 +516,7 @@ impl Assembler {
     pub fn has_reached(&self, limit: Lsn) -> bool {
         self.steps.is_empty()
             && self.transaction.is_none()
+            && self.held.is_none()
             && (self.received >= limit
                 || self
                     .kept_back

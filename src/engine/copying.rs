@@ -289,7 +289,7 @@ impl Follower {
         if !self.assembler.is_ready(false, now) {
             return Ok(());
         }
-        let Some(batch) = self.assembler.take() else { return Ok(()) };
+        let Some(batch) = self.assembler.take(false, Moment::now()) else { return Ok(()) };
         self.writer.apply(Batch { end: None, ..batch }).await.map(drop).map_err(refused)
     }
 }

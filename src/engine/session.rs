@@ -234,7 +234,7 @@ impl Session {
                 written = next(&mut self.press), if self.press.is_some() => self.written(written?)?,
                 _ = heartbeat.tick() => {
                     // Under load the writer is called home for its chores less often.
-                    self.chores |= self.writer.is_some() || self.beaten.elapsed() >= LOADED_HEARTBEAT;
+                    self.chores |= self.is_between() || self.beaten.elapsed() >= LOADED_HEARTBEAT;
                     self.measure();
                     self.look_for_target().await?;
                 }
@@ -277,12 +277,13 @@ impl Session {
         let ready = match &self.press {
             // Ahead of the answer to the one before only what is worth it, and nothing where the writer is wanted.
             Some(press) => press.has_room() && self.assembler.is_full() && !self.is_wanted(),
-            None => self.writer.is_some() && self.assembler.is_ready(more, Moment::now()),
+            None if self.writer.is_none() => false,
+            None => self.assembler.is_ready(more, Moment::now()) || self.assembler.is_holding() && self.is_urgent(),
         };
         if !ready || self.assembler.has_faults() {
             return;
         }
-        let Some(batch) = self.assembler.take() else { return };
+        let Some(batch) = self.assembler.take(!self.is_urgent(), Moment::now()) else { return };
         let Some(mut press) = self.press.take().or_else(|| self.writer.take().map(Press::new)) else { return };
         self.progress.work_begins();
         self.written_since = Moment::now();
@@ -290,10 +291,14 @@ impl Session {
         self.press = Some(press);
     }
 
-    /// There is something for the writer to do between two batches.
+    /// There is something for the writer to do between two batches. What is held open is worth some of it a wait.
     fn is_wanted(&self) -> bool {
-        let stores = self.found.is_some() || !self.copier.is_idle() || self.apart.is_some();
-        self.chores || stores || self.hold.is_some() || self.jobs.has_step()
+        self.is_urgent() || (self.chores || self.found.is_some()) && !self.assembler.is_holding()
+    }
+
+    /// Somebody waits for the writer.
+    fn is_urgent(&self) -> bool {
+        self.hold.is_some() || self.jobs.has_step() || !self.copier.is_idle() || self.apart.is_some()
     }
 
     /// A batch was written, or there is room for another one.
@@ -313,7 +318,10 @@ impl Session {
                 None => {}
             }
         }
-        self.start_if_ready(true);
+        // Else between the two, at the next turn.
+        if !self.is_wanted() {
+            self.start_if_ready(true);
+        }
         Ok(())
     }
 
