@@ -105,7 +105,7 @@ pub struct Assembler {
     held: Option<(End, Moment)>,
     /// When the oldest change in `steps` arrived.
     since: Option<Moment>,
-    /// When the last event arrived.
+    /// When the last event arrived that says more than that the server is there.
     arrived: Moment,
     /// The last transaction that began was [`LATE`].
     late: bool,
@@ -178,7 +178,9 @@ impl Assembler {
     /// # Errors
     /// A stream that cannot be understood.
     pub fn push(&mut self, event: StreamEvent, now: Moment) -> Result<(), StreamError> {
-        self.arrived = now;
+        if !matches!(event, StreamEvent::KeepAlive { .. }) {
+            self.arrived = now;
+        }
         match event {
             StreamEvent::Begin { final_lsn, commit_time, .. } => {
                 if self.transaction.is_some() {
