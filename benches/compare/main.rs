@@ -26,6 +26,7 @@ mod procs;
 mod report;
 mod say;
 mod sizes;
+mod spin;
 mod stats;
 mod till;
 mod world;

@@ -1,6 +1,6 @@
 //! What it costs the POS: how many sales it makes and how long they take, alone and with each way of keeping reports.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use nix::sys::signal::Signal;
@@ -12,11 +12,14 @@ use crate::plot::Plot;
 use crate::procs::{CLIENT, DAEMON_BACKENDS, POS_BACKENDS, Usage, WALSENDER, Watch};
 use crate::report::{Findings, Table};
 use crate::say::say;
+use crate::spin::Spin;
 use crate::stats::{count, ratios, shown};
 use crate::world::Scale;
 
 const SETTLED: &str = "settled";
 const READER: &str = "reader";
+/// What follows the POS.
+const FOLLOWERS: [&str; 3] = [WALSENDER, CLIENT, DAEMON_BACKENDS];
 /// A chain of some thousand tills.
 const PACES: [Pace; 2] = [Pace::Rate(300), Pace::Saturation];
 
@@ -25,6 +28,7 @@ enum Contender {
     Plain,
     Recvlogical,
     Tillstream,
+    Spin,
     Triggers,
     Recompute,
     Ivm,
@@ -36,6 +40,7 @@ impl Contender {
             Contender::Plain => "the POS alone",
             Contender::Recvlogical => "pg_recvlogical to /dev/null",
             Contender::Tillstream => "tillstream",
+            Contender::Spin => "a loop as busy as tillstream",
             Contender::Triggers => "row triggers",
             Contender::Recompute => "recompute in the transaction",
             Contender::Ivm => "pg_ivm",
@@ -45,7 +50,8 @@ impl Contender {
     /// Gets it going; what comes back runs beside the POS.
     fn begin(self, lab: &Lab, scale: &Scale) -> Result<Option<Running>> {
         match self {
-            Contender::Plain => {}
+            // How busy the loop is depends on the pace.
+            Contender::Plain | Contender::Spin => {}
             Contender::Recvlogical => {
                 return Ok(Some(lab.spawn("pg_recvlogical", lab.pg_recvlogical(READER, None))?));
             }
@@ -62,6 +68,8 @@ struct Measured {
     sales: Sales,
     usage: Usage,
     sold: f64,
+    /// Processors that what follows the POS kept busy.
+    share: f64,
 }
 
 pub fn run(bench: &Bench) -> Result<Findings> {
@@ -77,12 +85,14 @@ pub fn run(bench: &Bench) -> Result<Findings> {
         Contender::Plain,
         Contender::Recvlogical,
         Contender::Tillstream,
+        Contender::Spin,
         Contender::Triggers,
         Contender::Recompute,
     ];
     if has_ivm {
         contenders.push(Contender::Ivm);
     }
+    let tillstream = contenders.iter().position(|contender| *contender == Contender::Tillstream);
     // By pace, by contender, by round.
     let mut measured: Vec<Vec<Vec<Measured>>> =
         PACES.iter().map(|_| contenders.iter().map(|_| Vec::new()).collect()).collect();
@@ -92,7 +102,10 @@ pub fn run(bench: &Bench) -> Result<Findings> {
             lab.restore(SETTLED)?;
             let beside = contender.begin(&lab, &scale)?;
             for (pace, measured) in PACES.into_iter().zip(&mut measured) {
+                let share = tillstream.and_then(|t| measured.get(t)?.last()).map_or(0.0, |m| m.share);
+                let spin = (*contender == Contender::Spin).then(|| Spin::start(share));
                 let m = measure(&lab, &scale, pace, bench, beside.as_ref().map(Running::pid))?;
+                drop(spin);
                 say(format!(
                     "price: round {round} of {}, {pace}, {}: {:.0} sales/s, p99 {:.1} ms",
                     bench.rounds,
@@ -110,7 +123,7 @@ pub fn run(bench: &Bench) -> Result<Findings> {
             let rows = match contender {
                 Contender::Tillstream => lab.verify().map(|()| 0.0)?,
                 Contender::Triggers | Contender::Recompute => lab.wrong_rows(&scale)?,
-                Contender::Plain | Contender::Recvlogical | Contender::Ivm => continue,
+                Contender::Plain | Contender::Recvlogical | Contender::Spin | Contender::Ivm => continue,
             };
             if let Some(rounds) = wrong.get_mut(c) {
                 rounds.push(rows);
@@ -139,6 +152,10 @@ pub fn run(bench: &Bench) -> Result<Findings> {
         "CPU: milliseconds of processor time for each sale, of the POS's own server processes and of what follows it \
          (walsender, client program, the client's server processes)."
             .into(),
+        "A loop as busy as tillstream: nothing but a thread that keeps a processor as busy as tillstream, its server \
+         processes and the walsender did at that pace in the same round. What the POS loses beside it is what any work \
+         of that size costs it on a machine with so few processors."
+            .into(),
         "Row triggers add each completed sale to tables of the daily, product and customer reports; recompute in the \
          transaction computes the touched rows of these tables anew, with the index for it. Both keep three reports \
          without the stock, know no refunds, edits, deletions and sliding windows, and recompute loses sales that are \
@@ -160,9 +177,12 @@ fn measure(lab: &Lab, scale: &Scale, pace: Pace, bench: &Bench, beside: Option<u
     let time: Duration = bench.sizes.time;
     let before = sold(lab)?;
     let watch = Watch::start(lab.server.pid(), beside);
+    let begun = Instant::now();
     let sales = lab.load(scale, pace, bench.sizes.clients, time)?.finish()?;
+    let took = begun.elapsed().as_secs_f64();
     let usage = watch.finish();
-    Ok(Measured { sales, usage, sold: sold(lab)? - before })
+    let share = FOLLOWERS.iter().map(|role| usage.cpu(role)).sum::<f64>() / took;
+    Ok(Measured { sales, usage, sold: sold(lab)? - before, share })
 }
 
 /// Sales so far, by the counter of their ids.
@@ -213,7 +233,7 @@ fn table(pace: Pace, bench: &Bench, contenders: &[Contender], measured: &[Vec<Me
             shown(&late(runs)),
             shown(&ratios(&late(runs), &late(alone))),
             cpu(&[POS_BACKENDS]),
-            if followed { cpu(&[WALSENDER, CLIENT, DAEMON_BACKENDS]) } else { "–".into() },
+            if followed { cpu(&FOLLOWERS) } else { "–".into() },
             shown(wrong),
         ]);
     }

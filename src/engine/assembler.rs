@@ -10,9 +10,10 @@ use std::time::{Duration, Instant as Moment};
 
 use bytes::Bytes;
 
+use super::progress::Received;
 use super::stores::{Store, Stores};
 use crate::apply::batch::{Batch, End, Step};
-use crate::config::{Config, TableKind};
+use crate::config::Config;
 use crate::domain::{Instant, TenantId};
 use crate::facts::change::TextKey;
 use crate::facts::plan::{PlanError, RowError};
@@ -119,17 +120,6 @@ pub struct Assembler {
     /// Keys of the change being read that the POS keeps as text.
     keys: Vec<TextKey>,
     pub counts: Received,
-}
-
-/// What was received since the last look, for metrics.
-#[derive(Debug, Default)]
-pub struct Received {
-    /// Row changes by table.
-    pub live: HashMap<TableKind, u64>,
-    /// The same of stores that are not live: they are left out.
-    pub passed_over: HashMap<TableKind, u64>,
-    /// Source transactions with nothing but such changes.
-    pub passed_over_transactions: u64,
 }
 
 impl Assembler {

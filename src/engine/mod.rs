@@ -30,6 +30,7 @@ pub mod progress;
 mod roster;
 mod scout;
 pub mod session;
+mod slot_use;
 mod steps;
 pub mod stores;
 mod vitals;

@@ -1,11 +1,12 @@
 //! What can be seen of a running engine from outside its loop, and how the loop tells of it: few, cheap calls.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use super::assembler::Received;
 use crate::apply::writer::Applied;
+use crate::config::TableKind;
 use crate::domain::Instant;
 use crate::lsn::Lsn;
 use crate::ops::health::Health;
@@ -13,6 +14,17 @@ use crate::ops::metrics::{Metrics, ReconnectCause};
 use crate::ops::systemd::Notifier;
 use crate::schedule::Job;
 use crate::source::slot::SlotInfo;
+
+/// What was received since the last look, for metrics.
+#[derive(Debug, Default)]
+pub struct Received {
+    /// Row changes by table.
+    pub live: HashMap<TableKind, u64>,
+    /// The same of stores that are not live: they are left out.
+    pub passed_over: HashMap<TableKind, u64>,
+    /// Source transactions with nothing but such changes.
+    pub passed_over_transactions: u64,
+}
 
 /// Cheap to clone; all clones are one. Without [`Progress::watched`] only the counters are kept.
 #[derive(Debug, Clone, Default)]

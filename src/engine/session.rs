@@ -23,13 +23,14 @@ use super::prepare::Prepared;
 use super::press::Press;
 use super::probe::Probe;
 use super::scout::{Found, Scout};
+use super::slot_use::{end_stream, open_stream};
 use super::vitals::answer;
-use super::{Mode, PREDECESSOR, PREDECESSOR_LOOK, Progress};
+use super::{Mode, Progress};
 use crate::apply::writer::Applied;
 use crate::apply::{ApplyError, Writer};
 use crate::config::Config;
 use crate::lsn::Lsn;
-use crate::source::{Identity, STREAM_APPLICATION, SourceError, SourceErrorKind, Stream, StreamEvent, slot};
+use crate::source::{Stream, StreamEvent, slot};
 
 /// How often the session looks at what is not an event: requests, durable positions, the calendar.
 const HEARTBEAT: Duration = Duration::from_millis(200);
@@ -196,7 +197,7 @@ impl Session {
         let _ = tokio::time::timeout(LAST_BATCH, finish).await;
         let ended = result?;
         self.confirm_all().await?;
-        self.stream.close().await;
+        end_stream(&self.config, &self.source, &mut self.stream).await;
         Ok(ended)
     }
 
@@ -352,7 +353,7 @@ impl Session {
         // Opening the stream confirms the position: it has to be on disk.
         writer.flush().await?;
         let position = writer.position();
-        self.stream.end().await;
+        end_stream(&self.config, &self.source, &mut self.stream).await;
         self.stream = open_stream(&self.config, position).await?.0;
         self.assembler.restart(position);
         Ok(())
@@ -513,21 +514,6 @@ async fn next(press: &mut Option<Press>) -> Result<Option<Applied>, EngineError>
     match press {
         Some(press) => press.next().await,
         None => std::future::pending().await,
-    }
-}
-
-/// Waits a little for whoever held the slot last and is gone already.
-async fn open_stream(config: &Config, start: Lsn) -> Result<(Stream, Identity), SourceError> {
-    let source = &config.source;
-    let settings = source.connection.replication(&source.slot, &source.publication, STREAM_APPLICATION);
-    let since = Moment::now();
-    loop {
-        match Stream::open(settings.clone(), start).await {
-            Err(e) if e.kind() == SourceErrorKind::SlotInUse && since.elapsed() < PREDECESSOR => {
-                tokio::time::sleep(PREDECESSOR_LOOK).await;
-            }
-            other => return other,
-        }
     }
 }
 

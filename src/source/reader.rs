@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Handle, Runtime};
 
 /// A fraction of the millisecond and a half in which the fastest server fills a Unix socket.
-const TOGETHER: Duration = Duration::from_micros(200);
+const TOGETHER: Duration = Duration::from_micros(400);
 
 static BEHIND: AtomicBool = AtomicBool::new(false);
 

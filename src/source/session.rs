@@ -102,6 +102,13 @@ impl Session {
         })
     }
 
+    /// The process id of the server's end.
+    pub async fn backend_pid(&mut self) -> Result<i32, SourceError> {
+        let rows = self.query("SELECT pg_backend_pid()").await?;
+        let pid = rows.first().and_then(|row| text(row, 0)).and_then(|pid| pid.parse().ok());
+        pid.ok_or_else(|| unexpected("the server names no process"))
+    }
+
     /// Refuses a slot that is missing, of another database or kind, or invalidated.
     ///
     /// Asked of the catalogue rather than taken from START_REPLICATION's errors, which are in the server's language.

@@ -153,6 +153,18 @@ pub async fn drop(client: &Client, name: &str) -> Result<bool, SlotError> {
     }
 }
 
+/// Frees the slot from a walsender whose stream we have closed. In the middle of a large transaction, say of what we wrote
+/// ourselves, it would notice only at its end, and until then nobody else could use the slot.
+///
+/// # Errors
+/// The server's; the slot is free all the same once the walsender has noticed.
+pub async fn release(client: &Client, name: &str, walsender: i32) -> Result<(), tokio_postgres::Error> {
+    let query =
+        "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = $1 AND active_pid = $2";
+    client.execute(query, &[&name, &walsender]).await?;
+    Ok(())
+}
+
 async fn drop_now(client: &Client, name: &str) -> Result<bool, SlotError> {
     let Some(info) = info(client, name).await.map_err(SlotError::Server)? else { return Ok(false) };
     let in_use = |pid| SlotError::InUse { name: name.to_string(), pid };

@@ -87,9 +87,11 @@ pub(super) fn configured(mut cfg: ReplicationConfig, start: Lsn) -> (Replication
     (cfg, reported)
 }
 
-/// An open replication stream. Dropping it cuts the connection; [`Stream::close`] is the orderly end.
+/// An open replication stream. Dropping it cuts the connection; [`Stream::end`] is the orderly end.
 pub struct Stream {
     session: Session,
+    /// The server process that serves it, where it was opened on a slot that outlives it.
+    walsender: Option<i32>,
     /// The transport has reported a newer position to the server.
     reported: Arc<Notify>,
     /// The furthest position that the server is known to have. Confirming one beyond it would be accepted, and would
@@ -136,8 +138,9 @@ impl Stream {
             );
             return Err(SourceError::new(SourceErrorKind::Config, message));
         }
-        let seen = identity.flushed;
-        Ok((Self::start(session, reported, seen).await?, identity))
+        let walsender = session.backend_pid().await?;
+        let stream = Self::start(session, reported, identity.flushed).await?;
+        Ok((Stream { walsender: Some(walsender), ..stream }, identity))
     }
 
     /// Starts the stream of a session that was connected with what [`configured`] gives.
@@ -145,7 +148,7 @@ impl Stream {
         let client = &mut session.client;
         client.start().await.map_err(|e| SourceError::classify(&e, Phase::Start))?;
         client.wait_started().await.map_err(|e| SourceError::classify(&e, Phase::Start))?;
-        Ok(Stream { session, reported, seen, heard: Clock::now(), heard_since: false })
+        Ok(Stream { session, walsender: None, reported, seen, heard: Clock::now(), heard_since: false })
     }
 
     /// The next event; waits for one. May be dropped while it waits: no event is lost.
@@ -237,17 +240,18 @@ impl Stream {
         self.session.client.update_applied_lsn(position.into());
     }
 
+    /// The process id of the server's end.
+    pub fn walsender(&self) -> Option<i32> {
+        self.walsender
+    }
+
     /// What is read now was committed some time ago: how soon it is read matters less than what reading it takes.
     pub fn set_behind(&self, behind: bool) {
         reader::set_behind(behind);
     }
 
-    /// Sends the last confirmed position, ends the copy and the session; takes 1 s at most.
-    pub async fn close(mut self) {
-        self.end().await;
-    }
-
-    /// The same for one that another takes the place of. Nothing can be read from it any more.
+    /// Sends the last confirmed position, ends the copy and the session; takes 1 s at most. Nothing can be read from it any
+    /// more.
     pub async fn end(&mut self) {
         let _ = tokio::time::timeout(CLOSE_FEEDBACK_TIMEOUT, self.flush()).await;
         if tokio::time::timeout(CLOSE_END_TIMEOUT, self.session.client.shutdown()).await.is_err() {

@@ -60,11 +60,11 @@ async fn every_trouble_has_its_words() {
     // Another program reads the slot in the daemon's place.
     let parsed = Config::load(&config).unwrap();
     let stranger = parsed.source.connection.replication(db.slot(), db.slot(), "pg_recvlogical");
-    let (stranger, _) = Stream::open(stranger, Lsn::ZERO).await.unwrap();
+    let (mut stranger, _) = Stream::open(stranger, Lsn::ZERO).await.unwrap();
     says(&config, &["is read by process", "\"pg_recvlogical\"", "stop that"]).await;
     let daemon = Daemon::run(&config, &[]);
     says(&config, &["is read by process", "tillstream   connecting"]).await;
-    stranger.close().await;
+    stranger.end().await;
 
     wait_until("all stores live", PATIENCE, || all_live(&client)).await;
     let json = says(&config, &["live", "all is well", "daemon       says: ready"]).await;

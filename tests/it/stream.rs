@@ -8,7 +8,7 @@ use std::time::Duration;
 use pgwire_replication::ReplicationConfig;
 use tillstream::lsn::Lsn;
 use tillstream::pgoutput::{Message, RelationCache, decode};
-use tillstream::source::{ExportedSnapshot, SourceErrorKind, Stream, StreamEvent};
+use tillstream::source::{ExportedSnapshot, SourceErrorKind, Stream, StreamEvent, slot};
 use tokio_postgres::{Client, NoTls, config::Host};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -155,7 +155,7 @@ async fn streams_confirms_and_resumes() {
     // Never beyond what the server has: it would believe it.
     stream.confirm(Lsn(second_end.0 + (1 << 40)));
     stream.confirm(first_end);
-    stream.close().await;
+    stream.end().await;
     within(async { while shop.confirmed().await != first_end {} }).await;
 
     // In use while somebody else has it; then from the position given.
@@ -166,7 +166,33 @@ async fn streams_confirms_and_resumes() {
     let (mut stream, _) = within(reopen(&shop, first_end)).await;
     let ids = ids_until(&mut stream, 2).await;
     assert_eq!(ids.iter().map(|(id, ..)| *id).collect::<Vec<_>>(), [2]);
-    stream.close().await;
+    stream.end().await;
+    shop.close().await;
+}
+
+#[tokio::test]
+async fn the_slot_is_freed_of_a_walsender_that_has_not_noticed() {
+    let shop = Shop::open().await;
+    let start = shop.confirmed().await;
+    let (mut stream, _) = within(Stream::open(shop.config(), start)).await.unwrap();
+    let walsender = stream.walsender().unwrap();
+    // Of the one that is named and of nobody else.
+    slot::release(&shop.sql, &shop.slot, walsender + 1).await.unwrap();
+    slot::release(&shop.sql, "another", walsender).await.unwrap();
+    shop.insert(1).await;
+    assert_eq!(ids_until(&mut stream, 1).await.len(), 1);
+    slot::release(&shop.sql, &shop.slot, walsender).await.unwrap();
+    let ended = within(async {
+        loop {
+            if let Err(e) = stream.next().await {
+                return e;
+            }
+        }
+    });
+    assert_eq!(ended.await.kind(), SourceErrorKind::Transient);
+    let (mut next, _) = within(reopen(&shop, start)).await;
+    assert_eq!(ids_until(&mut next, 1).await.len(), 1);
+    next.end().await;
     shop.close().await;
 }
 
@@ -197,7 +223,7 @@ async fn an_idle_source_is_confirmed_by_keepalives() {
         }
     })
     .await;
-    stream.close().await;
+    stream.end().await;
     shop.run(&format!("DROP TABLE {other}")).await;
     shop.close().await;
 }
@@ -225,7 +251,7 @@ async fn events_survive_dropped_waits() {
     .await;
     assert_eq!(begins, 2000);
     writing.await.unwrap().unwrap();
-    stream.close().await;
+    stream.end().await;
     shop.close().await;
 }
 
@@ -349,6 +375,6 @@ async fn the_snapshot_is_the_stream_cut_at_its_position() {
         assert_eq!(rows, before, "at {position} differ {odd:?}");
         assert_eq!(before, before_end);
     }
-    stream.close().await;
+    stream.end().await;
     shop.close().await;
 }

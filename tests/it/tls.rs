@@ -131,14 +131,14 @@ async fn accepted(server: &Server, connection: &Connection, context: &str) {
     let client = connection.connect("tls test").await.unwrap_or_else(|e| panic!("{context}: {e}"));
     let encrypted = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
     assert!(client.query_one(encrypted, &[]).await.unwrap().get::<_, bool>(0), "{context}");
-    let (stream, _) = Stream::open(connection.replication("s", "p", "tls test"), Lsn::ZERO)
+    let (mut stream, _) = Stream::open(connection.replication("s", "p", "tls test"), Lsn::ZERO)
         .await
         .unwrap_or_else(|e| panic!("{context}: {e}"));
     let admin = server.admin().await;
     let encrypted = "SELECT bool_and(s.ssl) FROM pg_stat_replication r JOIN pg_stat_ssl s USING (pid)";
     let encrypted: Option<bool> = admin.query_one(encrypted, &[]).await.unwrap().get(0);
     assert_eq!(encrypted, Some(true), "{context}");
-    stream.close().await;
+    stream.end().await;
     // The slot is let go a moment later.
     wait_until("the slot is free", Duration::from_secs(10), async || {
         let active = "SELECT active FROM pg_replication_slots WHERE slot_name = 's'";
@@ -233,8 +233,9 @@ async fn a_server_without_tls() {
     admin.batch_execute("CREATE PUBLICATION p").await.unwrap();
     admin.batch_execute("SELECT pg_create_logical_replication_slot('s', 'pgoutput')").await.unwrap();
     connection("prefer").connect("tls test").await.unwrap();
-    let (stream, _) = Stream::open(connection("prefer").replication("s", "p", "tls test"), Lsn::ZERO).await.unwrap();
-    stream.close().await;
+    let (mut stream, _) =
+        Stream::open(connection("prefer").replication("s", "p", "tls test"), Lsn::ZERO).await.unwrap();
+    stream.end().await;
     for said in refused(&connection("require")).await {
         assert!(said.contains("server does not support TLS"), "{said}");
     }
