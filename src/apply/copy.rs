@@ -150,6 +150,8 @@ pub async fn facts(
         target.execute(sql.text("restore_costs"), &[&id]).await.map_err(writing("its unit costs"))?;
     }
     target.execute(sql.text("drop_kept_costs"), &[]).await.map_err(writing("its unit costs"))?;
+    // Its locks last until the commit: nothing that the writer runs may want them too.
+    target.batch_execute(sql.text("analyze_facts")).await.map_err(writing("statistics"))?;
     refuse_unusable(target, sql, config, scope).await
 }
 
@@ -162,8 +164,7 @@ pub async fn build(target: &Client, sql: &Statements, scope: &TenantScope) -> Re
     let built = async {
         dimensions(target, sql, id).await?;
         sums(target, sql, id).await?;
-        // Its locks last until the commit: nothing that the writer runs may want them too.
-        target.batch_execute(sql.text("analyze")).await?;
+        target.batch_execute(sql.text("analyze_sums")).await?;
         let shown: bool = target.query_one(sql.text("has_product_performance"), &[&id]).await?.try_get(0)?;
         if shown {
             show_days(target, sql, "show_days_of_product_performance", id).await?;
