@@ -58,6 +58,7 @@ pub enum Stage {
     Copying {
         rows: u64,
         expected: u64,
+        since: Moment,
     },
     Building,
     CatchingUp,
@@ -128,7 +129,8 @@ pub async fn run(order: Order, stage: watch::Sender<Stage>, told: oneshot::Recei
         horizon: scope.today - chrono::Days::new(u64::from(config.schedule.retention_days)),
         today: scope.today,
     };
-    stage.send_replace(Stage::Copying { rows: 0, expected: 0 });
+    let since = Moment::now();
+    stage.send_replace(Stage::Copying { rows: 0, expected: 0, since });
 
     let sql = statements(config);
     let target = config.target_connection().connect("tillstream copy").await?;
@@ -137,7 +139,7 @@ pub async fn run(order: Order, stage: watch::Sender<Stage>, told: oneshot::Recei
     {
         let read = copy::inside(&mut source, &snapshot.name).await?;
         let tell = |rows, expected| {
-            stage.send_replace(Stage::Copying { rows, expected });
+            stage.send_replace(Stage::Copying { rows, expected, since });
         };
         let from = Snapshot { client: &read, position: snapshot.position };
         let reading = copy::facts(&from, &target, &sql, config, &mut scope, &new, tell);

@@ -49,8 +49,7 @@ impl Session {
         let message = match stage {
             Stage::Publishing | Stage::Meeting(_) => return Ok(()),
             Stage::Published => "waits for the transactions that are open at the source".to_string(),
-            Stage::Copying { rows, expected: 0 } => format!("{rows} rows copied"),
-            Stage::Copying { rows, expected } => format!("{rows} of about {} rows copied", expected.max(rows)),
+            Stage::Copying { rows, expected, since } => copied_so_far(rows, expected, since.elapsed()),
             Stage::Building => format!("{rows} rows copied, building its reports"),
             Stage::CatchingUp | Stage::Near => format!("{rows} rows copied, following what happened meanwhile"),
         };
@@ -188,5 +187,36 @@ impl Session {
         }
         tracing::info!(store = %tenant, "removed with all its reports");
         Ok(json!({}))
+    }
+}
+
+/// How far the reading of a store is, how fast, and how much longer that takes; the reports are built after it.
+fn copied_so_far(rows: u64, expected: u64, took: Duration) -> String {
+    let rate = rows as f64 / took.as_secs_f64().max(0.001);
+    match (rows, expected) {
+        (0, 0) => "0 rows copied".to_string(),
+        (0, _) => format!("0 of about {expected} rows copied"),
+        (_, 0) => format!("{rows} rows copied, {rate:.0} a second"),
+        _ => {
+            let left = expected.saturating_sub(rows) as f64 / rate;
+            let expected = expected.max(rows);
+            format!("{rows} of about {expected} rows copied, {rate:.0} a second, {left:.0} s left to read")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_has_rows_rate_and_time_left() {
+        let so_far = |rows, expected, seconds| copied_so_far(rows, expected, Duration::from_secs(seconds));
+        assert_eq!(so_far(0, 0, 1), "0 rows copied");
+        assert_eq!(so_far(0, 900, 1), "0 of about 900 rows copied");
+        assert_eq!(so_far(300, 0, 2), "300 rows copied, 150 a second");
+        assert_eq!(so_far(300, 900, 2), "300 of about 900 rows copied, 150 a second, 4 s left to read");
+        // Statistics are estimates.
+        assert_eq!(so_far(900, 800, 3), "900 of about 900 rows copied, 300 a second, 0 s left to read");
     }
 }
