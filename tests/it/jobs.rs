@@ -143,8 +143,10 @@ async fn two_at_once_wait_for_each_other_with_and_without_a_daemon() {
             async move { tillstream(config, &["jobs", "run", job]).await.expect(0) }
         });
         futures_util::future::join(futures_util::future::join_all(runs), futures_util::future::join_all(jobs)).await;
-        let query = "SELECT count(*) FROM analytics_state.request";
-        assert_eq!(client.query_one(query, &[]).await.unwrap().get::<_, i64>(0), 0, "nothing is left lying");
+        // The daemon verifies its reports beside: its own requests come and go.
+        let query = "SELECT coalesce(string_agg(kind, ' '), '') FROM analytics_state.request
+                     WHERE kind NOT IN ('hold', 'advance', 'release')";
+        assert_eq!(client.query_one(query, &[]).await.unwrap().get::<_, String>(0), "", "nothing is left lying");
         drop(daemon);
     }
     tillstream(&config, &["verify"]).await.expect(0);
