@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
 
 use crate::lab::{DATABASE, Lab, Running};
+use crate::procs::Usage;
 
 /// The name of slot and publication.
 pub const SLOT: &str = "tillstream";
@@ -39,8 +40,13 @@ impl Lab {
     /// Report schema, publication and slot; then the first copy.
     pub fn install(&self) -> Result<()> {
         self.run("init", self.tillstream(&["init"])?)?;
-        self.run("first-copy", self.tillstream(&["run", "--once"])?)?;
+        self.copy()?;
         self.settle()
+    }
+
+    /// The first copy, from the program's start to its end.
+    pub fn copy(&self) -> Result<(Duration, Usage)> {
+        self.run_measured("first-copy", self.tillstream(&["run", "--once"])?)
     }
 
     /// The daemon, following the stream.

@@ -143,13 +143,11 @@ WHERE min_scale(v.amount) > 12
 LIMIT 5) u
 LEFT JOIN {state}.source_key k ON k.tenant_id = $1 AND k.kind = u.kind AND k.id = u.id
 
--- name: analyze_facts
-ANALYZE {state}.sale, {state}.stock_movement, {state}.credit_payment, {state}.pricing, {state}.stock_limits, {state}.product,
-        {state}.tenant, {state}.settings
-
--- name: analyze_sums
-ANALYZE {state}.product_day, {state}.customer_day, {state}.customer_total, {state}.inventory, {state}.daily, {state}.child
-
--- Without statistics the planner would take the index by date for the one by key.
--- name: analyze_reports
-ANALYZE {reports}.product_performance, {reports}.customer_analytics, {reports}.inventory_snapshot, {reports}.daily_sales_report
+-- Which of the tables $2 of the schema $1 have had more changes, those of this transaction among them, than the planner's
+-- statistics know rows: the rest is left to autovacuum.
+-- name: outgrown
+SELECT c.relname::text
+FROM pg_class c LEFT JOIN pg_stat_all_tables s ON s.relid = c.oid LEFT JOIN pg_stat_xact_all_tables x ON x.relid = c.oid
+WHERE c.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = $1) AND c.relname = ANY ($2)
+  AND (NOT current_setting('track_counts')::boolean
+       OR coalesce(s.n_mod_since_analyze, 0) + coalesce(x.n_tup_ins + x.n_tup_upd + x.n_tup_del, 0) >= greatest(c.reltuples, 1))

@@ -14,6 +14,15 @@ use crate::sql::qualified;
 use crate::verify::{RenderError, TenantScope, render};
 
 const COPIES: &str = include_str!("../../sql/copy/facts.sql");
+/// A store that was not there a moment ago is unknown to the planner's statistics: it would take it for one row, and join
+/// thousands of them one by one.
+const SETTINGS: &str = "SET LOCAL work_mem = '128MB'; SET LOCAL jit = off; SET LOCAL enable_nestloop = off";
+/// What is read again once it is written, and by which statements of the writer, too.
+const FACTS: &[&str] =
+    &["sale", "stock_movement", "credit_payment", "pricing", "stock_limits", "product", "tenant", "settings"];
+const SUMS: &[&str] = &["product_day", "customer_day", "customer_total", "inventory", "daily", "child"];
+/// Without statistics the planner would take the index by date for the one by key.
+const REPORTS: &[&str] = &["product_performance", "customer_analytics", "inventory_snapshot", "daily_sales_report"];
 /// How often progress is told.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 
@@ -133,10 +142,7 @@ pub async fn facts(
     for what in ["clear_facts", "clear_sums"] {
         target.execute(sql.text(what), &[&id]).await.map_err(writing(what))?;
     }
-    target
-        .batch_execute("SET LOCAL work_mem = '128MB'; SET LOCAL jit = off")
-        .await
-        .map_err(writing("the session's settings"))?;
+    target.batch_execute(SETTINGS).await.map_err(writing("the session's settings"))?;
     super::keys::store(source, target, sql, config, scope).await?;
     let expected = expected_rows(source.client, config, scope).await;
     let mut progress = Progress { rows: 0, expected, told: Instant::now(), tell };
@@ -151,7 +157,7 @@ pub async fn facts(
     }
     target.execute(sql.text("drop_kept_costs"), &[]).await.map_err(writing("its unit costs"))?;
     // Its locks last until the commit: nothing that the writer runs may want them too.
-    target.batch_execute(sql.text("analyze_facts")).await.map_err(writing("statistics"))?;
+    analyze(target, sql, &config.state_schema(), FACTS).await.map_err(writing("statistics"))?;
     refuse_unusable(target, sql, config, scope).await
 }
 
@@ -159,12 +165,12 @@ pub async fn facts(
 ///
 /// # Errors
 /// See [`CopyError`].
-pub async fn build(target: &Client, sql: &Statements, scope: &TenantScope) -> Result<(), CopyError> {
+pub async fn build(target: &Client, sql: &Statements, config: &Config, scope: &TenantScope) -> Result<(), CopyError> {
     let id = scope.tenant_id.0;
     let built = async {
         dimensions(target, sql, id).await?;
         sums(target, sql, id).await?;
-        target.batch_execute(sql.text("analyze_sums")).await?;
+        analyze(target, sql, &config.state_schema(), SUMS).await?;
         let shown: bool = target.query_one(sql.text("has_product_performance"), &[&id]).await?.try_get(0)?;
         if shown {
             show_days(target, sql, "show_days_of_product_performance", id).await?;
@@ -174,10 +180,26 @@ pub async fn build(target: &Client, sql: &Statements, scope: &TenantScope) -> Re
         }
         show_days(target, sql, "show_days_of_daily_sales", id).await?;
         show_live(target, sql, id).await?;
-        target.batch_execute(sql.text("analyze_reports")).await
+        analyze(target, sql, &config.target.schema, REPORTS).await
     };
     let writing = |source| CopyError::Target { store: scope.name.clone(), what: "the reports", source };
     built.await.map_err(writing)
+}
+
+/// Statistics of those of the tables that have outgrown theirs: with many stores not every copy pays for them.
+async fn analyze(
+    target: &Client,
+    sql: &Statements,
+    schema: &str,
+    tables: &[&str],
+) -> Result<(), tokio_postgres::Error> {
+    let rows = target.query(sql.text("outgrown"), &[&schema, &tables]).await?;
+    let tables = rows.iter().map(|row| Ok(qualified(schema, row.try_get(0)?)));
+    let tables = tables.collect::<Result<Vec<_>, tokio_postgres::Error>>()?;
+    match tables.is_empty() {
+        true => Ok(()),
+        false => target.batch_execute(&format!("ANALYZE {}", tables.join(", "))).await,
+    }
 }
 
 /// Streams one table's facts from source to target, as PostgreSQL's own binary rows.

@@ -35,6 +35,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 13, name: "source_keys", sql: include_str!("../../sql/migrations/0013_source_keys.sql") },
     Migration { version: 14, name: "verified", sql: include_str!("../../sql/migrations/0014_verified.sql") },
     Migration { version: 15, name: "missing", sql: include_str!("../../sql/migrations/0015_missing.sql") },
+    Migration { version: 16, name: "latest", sql: include_str!("../../sql/migrations/0016_latest.sql") },
 ];
 const BOOTSTRAP: &str = include_str!("../../sql/migrations/0000_bootstrap.sql");
 

@@ -147,7 +147,7 @@ pub async fn run(order: Order, stage: watch::Sender<Stage>, told: oneshot::Recei
         read.commit().await?;
     }
     stage.send_replace(Stage::Building);
-    copy::build(&target, &sql, &scope).await?;
+    copy::build(&target, &sql, config, &scope).await?;
     views(config, &store.schema).await;
 
     stage.send_replace(Stage::CatchingUp);

@@ -133,7 +133,7 @@ impl Session {
             }
         }
         let copied = |name: &String| roster.get(name).is_some_and(|known| known.copied.is_some());
-        if self.until.is_some() || suspected.keys().any(copied) {
+        if self.until.is_some() && !suspected.is_empty() || suspected.keys().any(copied) {
             self.look_soon();
         }
         self.suspected = suspected;

@@ -539,3 +539,45 @@ async fn a_copy_that_nobody_takes_on_is_made_again() {
     verify(&config, &client, &daemon, "made again").await;
     drop((client, db));
 }
+
+/// A new store is none that the planner's statistics tell of, and not every copy pays for new ones.
+#[tokio::test]
+async fn copies_of_many_stores_do_not_lean_on_statistics() {
+    const STORES: i64 = 8;
+    let db = TestDb::new().await;
+    let client = db.client().await;
+    for n in 1..=STORES {
+        let schema = format!("tenant_{n}");
+        db.create_store(&schema).await;
+        client
+            .batch_execute(&format!(
+                "INSERT INTO {schema}.sales_cashier_session (opened_at) VALUES (now());
+                 INSERT INTO {schema}.products_product (name, slug, sku, barcode) SELECT g, g, g, g FROM generate_series(1, 300) g;
+                 INSERT INTO {schema}.products_product_pricing (product_id, cost_price, sale_price) SELECT id, 1, 2 FROM {schema}.products_product"
+            ))
+            .await
+            .unwrap();
+        fill(&client, &schema, 300).await;
+    }
+    let config = db.daemon_toml("");
+    tillstream(&config, &["init"]).await.expect(0);
+    tillstream(&config, &["run", "--once"]).await.expect(0);
+    for table in ["sale", "inventory"] {
+        let query =
+            format!("SELECT analyze_count FROM pg_stat_all_tables WHERE relid = 'analytics_state.{table}'::regclass");
+        wait_until("the server counts", PATIENCE, async || number(&client, &query).await > 0).await;
+        let analyzed = number(&client, &query).await;
+        assert!((1..STORES).contains(&analyzed), "{table} was analysed {analyzed} times");
+    }
+    // The latest price of a product, of a store that is in no statistics.
+    for (table, index) in [("pricing", "pricing_latest"), ("stock_limits", "stock_limits_latest")] {
+        let explain = format!(
+            "EXPLAIN SELECT f.id FROM analytics_state.{table} f WHERE f.tenant_id = 99 AND f.product_id = 5 ORDER BY f.id DESC LIMIT 1"
+        );
+        client.batch_execute(&format!("SET enable_seqscan = off; ANALYZE analytics_state.{table}")).await.unwrap();
+        let rows = client.query(&explain, &[]).await.unwrap();
+        let plan: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+        assert!(plan.iter().any(|line| line.contains(index)), "{}", plan.join("\n"));
+    }
+    tillstream(&config, &["verify"]).await.expect(0);
+}
