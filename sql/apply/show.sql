@@ -6,11 +6,18 @@
 -- whatever may have to be done. Most rows are there already: an UPDATE costs them less than ON CONFLICT DO UPDATE, which locks
 -- each row first. NOT IN is hashed however few rows the planner expects; NOT EXISTS would not be.
 
+-- The store of each row of u, looked up row by row: the planner, which takes the rows for a few, would at times rather go
+-- through them once for each store.
+-- name: its_store
+CROSS JOIN LATERAL (SELECT t.tenant, t.today, t.horizon FROM {state}.tenant t WHERE t.id = u.tenant_id OFFSET 0) t
+
+-- Beyond it no store's horizon lies: of hardly any row its own store has to be looked up to know that it stays.
+-- name: last_horizon
+(SELECT max(horizon) FROM {state}.tenant)
+
 -- From rows of {state}.daily.
 -- name: said_daily
-tenants_daily AS MATERIALIZED (
-  SELECT t.* FROM {state}.tenant t WHERE t.id IN (SELECT tenant_id FROM {rows})
-), said_daily AS MATERIALIZED (
+said_daily AS MATERIALIZED (
   SELECT t.tenant, u.day AS date, round(u.total, 2) AS total_sales, u.sales AS total_sales_count,
          CASE WHEN u.sales > 0 THEN round(u.total / u.sales, 2) ELSE 0 END AS avg_sale_amount,
          round(u.cash, 2) AS cash_sales, round(u.card, 2) AS card_sales, round(u.credit, 2) AS credit_sales,
@@ -18,7 +25,7 @@ tenants_daily AS MATERIALIZED (
          round(u.quantity, 3) AS total_items_sold, u.products AS unique_products_sold, u.customers AS unique_customers,
          u.new_customers, u.refunds AS refund_count, round(u.refund_total, 2) AS refund_amount,
          u.opened AS sessions_opened, u.closed AS sessions_closed
-  FROM {rows} u JOIN tenants_daily t ON t.id = u.tenant_id
+  FROM {rows} u {+its_store}
   WHERE (u.sales <> 0 OR u.refunds <> 0 OR u.opened <> 0 OR u.closed <> 0) AND u.day >= t.horizon
 )
 
@@ -35,8 +42,9 @@ UPDATE {reports}.daily_sales_report r SET
 
 -- name: daily_sales_report
 {+said_daily {rows}}, gone_daily AS (
-  DELETE FROM {reports}.daily_sales_report r USING {rows} u JOIN tenants_daily t ON t.id = u.tenant_id
-  WHERE (u.sales = 0 AND u.refunds = 0 AND u.opened = 0 AND u.closed = 0 OR u.day < t.horizon)
+  DELETE FROM {reports}.daily_sales_report r USING {rows} u {+its_store}
+  WHERE (u.sales = 0 AND u.refunds = 0 AND u.opened = 0 AND u.closed = 0 OR u.day < {+last_horizon})
+    AND (u.sales = 0 AND u.refunds = 0 AND u.opened = 0 AND u.closed = 0 OR u.day < t.horizon)
     AND r.tenant = t.tenant AND r.date = u.day
   RETURNING 1
 ), kept_daily AS (
@@ -63,9 +71,7 @@ UPDATE {reports}.daily_sales_report r SET
 
 -- From rows of {state}.product_day.
 -- name: said_performance
-tenants_performance AS MATERIALIZED (
-  SELECT t.* FROM {state}.tenant t WHERE t.id IN (SELECT tenant_id FROM {rows})
-), said_performance AS MATERIALIZED (
+said_performance AS MATERIALIZED (
   {+performance_rows {rows}}
 )
 
@@ -79,8 +85,8 @@ UPDATE {reports}.product_performance r SET
 
 -- name: product_performance
 {+said_performance {rows}}, gone_performance AS (
-  DELETE FROM {reports}.product_performance r USING {rows} u JOIN tenants_performance t ON t.id = u.tenant_id
-  WHERE (u.lines = 0 OR u.day < t.horizon)
+  DELETE FROM {reports}.product_performance r USING {rows} u {+its_store}
+  WHERE (u.lines = 0 OR u.day < {+last_horizon}) AND (u.lines = 0 OR u.day < t.horizon)
     AND r.tenant = t.tenant AND r.product_id = u.product_id AND r.date = u.day
   RETURNING 1
 ), kept_performance AS (
@@ -110,7 +116,7 @@ SELECT t.tenant, u.product_id, u.day AS date, round(u.quantity, 3) AS quantity_s
               ELSE 0 END AS avg_discount,
          v.cost AS total_cost, v.revenue - v.cost AS total_profit,
          CASE WHEN v.revenue > 0 THEN {state}.percent((v.revenue - v.cost) * 100 / v.revenue) ELSE 0 END AS profit_margin
-  FROM {rows} u JOIN tenants_performance t ON t.id = u.tenant_id,
+  FROM {rows} u {+its_store},
        LATERAL (SELECT round(u.revenue, 2) AS revenue, round(u.cost, 2) AS cost OFFSET 0) v
   WHERE u.lines > 0 AND u.day >= t.horizon
 
@@ -120,9 +126,7 @@ tenant, product_id, date, quantity_sold, total_revenue, sales_count, avg_price, 
 
 -- From rows of {state}.customer_total: the live row, whose period_end is the tenant's today.
 -- name: said_customers
-tenants_customers AS MATERIALIZED (
-  SELECT t.* FROM {state}.tenant t WHERE t.id IN (SELECT tenant_id FROM {rows})
-), said_customers AS MATERIALIZED (
+said_customers AS MATERIALIZED (
   SELECT t.tenant, u.customer_id, t.today AS period_end, t.today - s.window_days AS period_start, v.recency AS recency_days,
          u.window_sales AS frequency, v.spent AS monetary, u.window_sales AS purchases_count, v.spent AS total_spent,
          CASE WHEN u.window_sales > 0 THEN round(u.window_spent / u.window_sales, 2) ELSE 0 END AS avg_purchase_amount,
@@ -131,7 +135,7 @@ tenants_customers AS MATERIALIZED (
          round(u.window_credit, 2) AS total_credit_amount, u.delay_days AS avg_payment_delay_days,
          round(greatest(u.credit - u.paid, 0), 2) AS credit_outstanding, u.first_day AS first_purchase_date,
          u.last_day AS last_purchase_date, u.sales AS lifetime_purchases, round(u.spent, 2) AS lifetime_spent
-  FROM {rows} u JOIN tenants_customers t ON t.id = u.tenant_id CROSS JOIN {state}.settings s
+  FROM {rows} u {+its_store} CROSS JOIN {state}.settings s
   CROSS JOIN LATERAL (
     SELECT recency, round(u.window_spent, 2) AS spent,
            CASE WHEN recency <= s.recency_days[1] THEN 5 WHEN recency <= s.recency_days[2] THEN 4
@@ -159,7 +163,7 @@ UPDATE {reports}.customer_analytics r SET
 
 -- name: customer_analytics
 {+said_customers {rows}}, gone_customers AS (
-  DELETE FROM {reports}.customer_analytics r USING {rows} u JOIN tenants_customers t ON t.id = u.tenant_id
+  DELETE FROM {reports}.customer_analytics r USING {rows} u {+its_store}
   WHERE u.sales = 0 AND r.tenant = t.tenant AND r.customer_id = u.customer_id AND r.period_end = t.today
   RETURNING 1
 ), kept_customers AS (
@@ -188,16 +192,14 @@ UPDATE {reports}.customer_analytics r SET
 -- From rows of {state}.inventory: today's row.
 -- name: inventory_snapshot
 {+inventory_rows {rows}}, gone_inventory AS (
-  DELETE FROM {reports}.inventory_snapshot r USING {rows} u JOIN tenants_inventory t ON t.id = u.tenant_id
+  DELETE FROM {reports}.inventory_snapshot r USING {rows} u {+its_store}
   WHERE NOT u.shown AND r.tenant = t.tenant AND r.product_id = u.product_id AND r.date = t.today
   RETURNING 1
 )
 
 -- The same for products that are shown as they were before.
 -- name: inventory_rows
-tenants_inventory AS MATERIALIZED (
-  SELECT t.* FROM {state}.tenant t WHERE t.id IN (SELECT tenant_id FROM {rows})
-), said_inventory AS MATERIALIZED (
+said_inventory AS MATERIALIZED (
   SELECT t.tenant, u.product_id, t.today AS date, round(u.on_hand, 3) AS quantity_on_hand,
          round(u.reserved, 3) AS reserved_quantity, round(u.on_hand - u.reserved, 3) AS available_quantity,
          round(u.on_hand * u.cost_price, 2) AS total_cost, round(u.on_hand * u.sale_price, 2) AS total_value,
@@ -206,7 +208,7 @@ tenants_inventory AS MATERIALIZED (
               THEN least(div(u.on_hand * 30, u.sold), 2147483647)::integer ELSE 0 END AS days_of_stock,
          u.on_hand <= 0 AS is_out_of_stock, u.on_hand <= u.min_quantity AS is_low_stock,
          coalesce(u.on_hand >= u.max_quantity, false) AS is_overstock
-  FROM {rows} u JOIN tenants_inventory t ON t.id = u.tenant_id
+  FROM {rows} u {+its_store}
   WHERE u.shown
 ), kept_inventory AS (
   UPDATE {reports}.inventory_snapshot r SET

@@ -55,7 +55,7 @@ WITH u AS (
 )
 INSERT INTO {state}.daily AS d (tenant_id, day, customers)
 SELECT u.tenant_id, u.day, sum((u.sales > 0)::integer - (u.sales_before > 0)::integer)
-FROM u JOIN {state}.tenant t ON t.id = u.tenant_id AND u.day >= t.horizon
+FROM u {+its_store} WHERE u.day >= t.horizon
 GROUP BY 1, 2 HAVING sum((u.sales > 0)::integer - (u.sales_before > 0)::integer) <> 0
 ON CONFLICT (tenant_id, day) DO UPDATE SET customers = d.customers + excluded.customers
 
@@ -132,14 +132,14 @@ SELECT (SELECT count(*) FROM gone_customers) + (SELECT count(*) FROM put_custome
 -- one. Comes out as `day`, the sums of those days.
 -- name: first_days
 moved AS (
-  SELECT m.tenant_id, m.day, sum(m.n)::bigint AS n
+  SELECT u.tenant_id, u.day, sum(u.n)::bigint AS n
   FROM (SELECT u.tenant_id, u.first_day AS day, 1 AS n FROM {rows} u
         WHERE u.first_day IS DISTINCT FROM u.first_day_before AND u.first_day IS NOT NULL
         UNION ALL
         SELECT u.tenant_id, u.first_day_before, -1 FROM {rows} u
-        WHERE u.first_day IS DISTINCT FROM u.first_day_before AND u.first_day_before IS NOT NULL) m
-  JOIN {state}.tenant t ON t.id = m.tenant_id AND m.day >= t.horizon
-  GROUP BY 1, 2 HAVING sum(m.n) <> 0
+        WHERE u.first_day IS DISTINCT FROM u.first_day_before AND u.first_day_before IS NOT NULL) u
+  {+its_store} WHERE u.day >= t.horizon
+  GROUP BY 1, 2 HAVING sum(u.n) <> 0
 ), day AS (
   INSERT INTO {state}.daily AS d (tenant_id, day, new_customers) SELECT * FROM moved
   ON CONFLICT (tenant_id, day) DO UPDATE SET new_customers = d.new_customers + excluded.new_customers

@@ -21,8 +21,7 @@ GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
 
 -- Where the report has no row of tenant $1 yet; otherwise show_days_of_product_performance.
 -- name: build_product_performance
-WITH tenants_performance AS MATERIALIZED (SELECT t.* FROM {state}.tenant t WHERE t.id = $1),
-u AS (SELECT * FROM {state}.product_day p WHERE p.tenant_id = $1)
+WITH u AS (SELECT * FROM {state}.product_day p WHERE p.tenant_id = $1)
 INSERT INTO {reports}.product_performance ({+performance_columns})
 {+performance_rows u}
 
