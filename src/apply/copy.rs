@@ -15,8 +15,10 @@ use crate::verify::{RenderError, TenantScope, render};
 
 const COPIES: &str = include_str!("../../sql/copy/facts.sql");
 /// A store that was not there a moment ago is unknown to the planner's statistics: it would take it for one row, and join
-/// thousands of them one by one.
+/// the parts of a sum, thousands of rows, one by one.
 const SETTINGS: &str = "SET LOCAL work_mem = '128MB'; SET LOCAL jit = off; SET LOCAL enable_nestloop = off";
+/// Report rows are found by key, and so is their store.
+const SHOWING: &str = "SET LOCAL enable_nestloop = on";
 /// What is read again once it is written, and by which statements of the writer, too.
 const FACTS: &[&str] =
     &["sale", "stock_movement", "credit_payment", "pricing", "stock_limits", "product", "tenant", "settings"];
@@ -171,6 +173,7 @@ pub async fn build(target: &Client, sql: &Statements, config: &Config, scope: &T
         dimensions(target, sql, id).await?;
         sums(target, sql, id).await?;
         analyze(target, sql, &config.state_schema(), SUMS).await?;
+        target.batch_execute(SHOWING).await?;
         let shown: bool = target.query_one(sql.text("has_product_performance"), &[&id]).await?.try_get(0)?;
         if shown {
             show_days(target, sql, "show_days_of_product_performance", id).await?;
