@@ -19,7 +19,7 @@ const COPIES: &str = include_str!("../../sql/copy/facts.sql");
 const SETTINGS: &str = "SET LOCAL work_mem = '128MB'; SET LOCAL jit = off; SET LOCAL enable_nestloop = off";
 /// Report rows are found by key, and so is their store.
 const SHOWING: &str = "SET LOCAL enable_nestloop = on";
-/// What is read again once it is written, and by which statements of the writer, too.
+/// Tables that are read again once they are written, by the copy itself or by the writer's statements.
 const FACTS: &[&str] =
     &["sale", "stock_movement", "credit_payment", "pricing", "stock_limits", "product", "tenant", "settings"];
 const SUMS: &[&str] = &["product_day", "customer_day", "customer_total", "inventory", "daily", "child"];

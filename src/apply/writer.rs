@@ -70,8 +70,8 @@ pub struct Applied {
 /// rows a table is thought to have. Rows are found by key, one after the other.
 /// Commits do not wait for the disk; the position is confirmed to the slot only once they are on it.
 const SESSION: &str = "SET synchronous_commit = off; SET enable_seqscan = off; SET enable_mergejoin = off; \
-    SET enable_hashjoin = off; SET enable_nestloop = on; SET jit = off; SET plan_cache_mode = force_generic_plan; SET max_parallel_workers_per_gather = 0; \
-    SET TimeZone = 'UTC'; SET idle_in_transaction_session_timeout = 0; SET statement_timeout = 0";
+    SET enable_hashjoin = off; SET enable_nestloop = on; SET jit = off; SET plan_cache_mode = force_generic_plan; \
+    SET max_parallel_workers_per_gather = 0; SET TimeZone = 'UTC'; SET idle_in_transaction_session_timeout = 0; SET statement_timeout = 0";
 
 /// The advisory lock of the writer of one state schema: its hash, in a class of our own.
 const LOCK: &str = "SELECT pg_try_advisory_lock(1953066092, hashtext($1))";
