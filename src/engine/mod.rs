@@ -115,11 +115,13 @@ pub async fn run_reloading(
     loop {
         let started = Moment::now();
         let config = Arc::clone(&configs.borrow_and_update());
+        progress.heard();
         let result = tokio::select! {
             result = one_session(
                 &config, configs.clone(), mode, &clock, &progress, stop.clone(), &mut failures, &mut unreadable
             ) => result,
             () = stopped_early(&mut stop, &progress) => Ok(Ended::Stopped),
+            silent = vitals::silence(&config, &progress) => Err(silent),
             never = turning(&progress) => match never {},
         };
         let was_live = progress.is_live();
@@ -222,6 +224,7 @@ async fn lock(
     let mut told = false;
     let mut caught_up = None;
     while !Writer::lock(&client, &config.state_schema()).await? {
+        progress.heard();
         if since.elapsed() < PREDECESSOR {
             tokio::time::sleep(PREDECESSOR_LOOK).await;
             continue;

@@ -1,9 +1,9 @@
 //! What can be seen of a running engine from outside its loop, and how the loop tells of it: few, cheap calls.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant as Moment, SystemTime};
 
 use crate::apply::writer::Applied;
 use crate::config::TableKind;
@@ -37,6 +37,7 @@ struct Inner {
     position: AtomicU64,
     changes: AtomicU64,
     batches: AtomicU64,
+    heard: Mutex<Option<Moment>>,
     ops: Option<Ops>,
 }
 
@@ -120,6 +121,16 @@ impl Progress {
         if let Some(ops) = self.ops() {
             ops.notifier.status(line);
         }
+    }
+
+    /// Whatever the databases were last asked was answered, or nothing is waited for.
+    pub(super) fn heard(&self) {
+        *self.0.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(Moment::now());
+    }
+
+    /// How long an answer has been waited for.
+    pub(super) fn quiet_for(&self) -> Duration {
+        self.0.heard.lock().unwrap_or_else(PoisonError::into_inner).map(|at| at.elapsed()).unwrap_or_default()
     }
 
     /// The engine's loop came round.

@@ -64,8 +64,6 @@ pub struct Session {
     pub(super) writer: Option<Writer>,
     /// Where it is otherwise.
     pub(super) press: Option<Press>,
-    /// When a batch was last begun or written, or the database gave a sign of life since.
-    pub(super) written_since: Moment,
     pub(super) confirmations: Confirmations,
     pub(super) source: Arc<tokio_postgres::Client>,
     pub(super) probe: Probe,
@@ -153,7 +151,6 @@ impl Session {
             stream,
             writer: Some(writer),
             press: None,
-            written_since: now,
             confirmations: Confirmations::default(),
             source,
             probe,
@@ -238,7 +235,6 @@ impl Session {
                     // Under load the writer is called home for its chores less often.
                     self.chores |= self.is_between() || self.beaten.elapsed() >= LOADED_HEARTBEAT;
                     self.measure();
-                    self.look_for_target().await?;
                 }
                 () = reloaded(reload), if !self.again => self.again = true,
                 found = look(&mut self.scout), if self.found.is_none() => self.found = Some(found),
@@ -288,7 +284,6 @@ impl Session {
         let Some(batch) = self.assembler.take(!self.is_urgent(), Moment::now()) else { return };
         let Some(mut press) = self.press.take().or_else(|| self.writer.take().map(Press::new)) else { return };
         self.progress.work_begins();
-        self.written_since = Moment::now();
         press.start(batch, self.apart.is_some());
         self.press = Some(press);
     }
@@ -305,7 +300,7 @@ impl Session {
 
     /// A batch was written, or there is room for another one.
     fn written(&mut self, written: Option<Applied>) -> Result<(), EngineError> {
-        self.written_since = Moment::now();
+        self.progress.heard();
         if let Some(applied) = written {
             self.apart = self.apart.filter(|until| applied.committed.is_none() || applied.position < *until);
             self.applied(applied);

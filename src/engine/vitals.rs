@@ -3,15 +3,17 @@
 use std::time::{Duration, Instant as Moment};
 
 use super::error::EngineError;
+use super::progress::Progress;
 use super::session::Session;
 use crate::apply::Writer;
+use crate::config::Config;
 
 /// How often the service manager is told how it goes.
 const SAY: Duration = Duration::from_secs(5);
-/// How long the databases may take to answer a question of the heartbeat.
+/// Nothing has come of whatever is under way for so long: somebody should look whether the databases are still there.
+const LONG: Duration = Duration::from_secs(10);
+/// How long a database may take to answer what a living one answers at once.
 const ANSWER_LIMIT: Duration = Duration::from_secs(15);
-/// A batch this long under way, and somebody should look whether the database is still there.
-const LONG_BATCH: Duration = Duration::from_secs(15);
 
 impl Session {
     /// How far behind the reports are, and a word on it. Also while a write takes long.
@@ -37,25 +39,11 @@ impl Session {
     pub(super) async fn count_stores(&mut self) -> Result<(), EngineError> {
         let Some(writer) = &self.writer else { return Ok(()) };
         self.counted = Some(Moment::now());
-        let rows = answer("target", writer.client.query(writer.sql.text("count_stores"), &[])).await?;
+        let rows = writer.client.query(writer.sql.text("count_stores"), &[]).await?;
         let count =
             |row: &tokio_postgres::Row| Ok((row.try_get(0)?, usize::try_from(row.try_get::<_, i64>(1)?).unwrap_or(0)));
         let counts = rows.iter().map(count).collect::<Result<Vec<_>, tokio_postgres::Error>>()?;
         self.progress.stores(&counts);
-        Ok(())
-    }
-
-    /// A batch may wait for a lock, or for an answer that will never come: another connection tells which.
-    pub(super) async fn look_for_target(&mut self) -> Result<(), EngineError> {
-        if self.press.is_some() && self.written_since.elapsed() > LONG_BATCH {
-            let looked = answer("target", self.config.target_connection().connect("tillstream look")).await;
-            if let Err(e) = looked
-                && !matches!(&e, EngineError::Connect(e) if !e.is_unreachable())
-            {
-                return Err(e);
-            }
-            self.written_since = Moment::now();
-        }
         Ok(())
     }
 }
@@ -68,5 +56,26 @@ pub(super) async fn answer<T, E: Into<EngineError>>(
     match tokio::time::timeout(ANSWER_LIMIT, question).await {
         Ok(answered) => answered.map_err(Into::into),
         Err(_) => Err(EngineError::Silent { whom, limit: ANSWER_LIMIT }),
+    }
+}
+
+/// Ends when a database does not answer any more. A batch, a step of a job or anything else at the start or between two
+/// batches may wait for a lock, or for an answer that will never come, as where the network is cut without a word:
+/// another connection tells which.
+pub(super) async fn silence(config: &Config, progress: &Progress) -> EngineError {
+    loop {
+        tokio::time::sleep(LONG.saturating_sub(progress.quiet_for())).await;
+        if progress.quiet_for() < LONG {
+            continue;
+        }
+        for (whom, database) in [("source", &config.source.connection), ("target", config.target_connection())] {
+            match answer(whom, database.connect("tillstream look")).await {
+                // It is there, also where it turns us away.
+                Err(EngineError::Connect(e)) if !e.is_unreachable() => {}
+                Err(e) if progress.quiet_for() >= LONG => return e,
+                _ => {}
+            }
+        }
+        progress.heard();
     }
 }

@@ -9,9 +9,8 @@ use tokio_postgres::Client;
 
 use crate::harness::{Daemon, TestDb, connect, tillstream, wait_until};
 use crate::proxy::{Network, Proxy};
-use crate::traders::{PATIENCE, Traders, all_live, said, set_up, trade_some, verify};
+use crate::traders::{PATIENCE, Traders, WARNED, all_live, said, set_up, trade_some, verify};
 
-const WARNED: &str = "trying again until it is well";
 const WELL: &str = "well again";
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
@@ -107,6 +106,50 @@ async fn the_network_is_cut() {
     assert!(daemon.terminate(STOP_LIMIT).await.success());
     proxy.set(Network::Up);
     verify(&config, "stopped without an answer").await;
+    drop(db);
+}
+
+/// Also where an answer is waited for that takes long for a good reason.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_network_falls_silent_in_the_middle_of_something() {
+    let server = server(&[]);
+    let db = TestDb::on(&server).await;
+    let proxy = Proxy::to(server.port()).await;
+    let url = format!("postgresql://postgres@127.0.0.1:{}/{}?sslmode=disable", proxy.address.port(), db.name);
+    let config = set_up(&db, 4, &format!("[source]\nurl = '{url}'\n")).await;
+    let daemon = Daemon::run(&config, &[]);
+    let client = db.client().await;
+    live(&client, &daemon).await;
+    for (outages, middle) in [(1, "a batch"), (2, "a job")] {
+        let mut locker = db.client().await;
+        let lock = locker.transaction().await.unwrap();
+        lock.batch_execute("LOCK analytics.inventory_snapshot IN ACCESS EXCLUSIVE MODE").await.unwrap();
+        let mut job = None;
+        match middle {
+            "a batch" => trade_some(&db, 4, 20).await,
+            _ => {
+                let config = config.clone();
+                let run = async move { tillstream(&config, &["jobs", "run", "inventory-snapshot"]).await };
+                job = Some(tokio::spawn(run));
+            }
+        }
+        let waits = "SELECT count(*) FROM pg_stat_activity \
+                     WHERE application_name = 'tillstream writer' AND wait_event_type = 'Lock'";
+        wait_until("the writer waits", PATIENCE, || async {
+            client.query_one(waits, &[]).await.unwrap().get::<_, i64>(0) == 1
+        })
+        .await;
+        proxy.set(Network::Silent);
+        said(&daemon, WARNED, outages).await;
+        lock.rollback().await.unwrap();
+        proxy.set(Network::Up);
+        said(&daemon, WELL, outages).await;
+        told(&daemon, outages, middle);
+        if let Some(job) = job {
+            job.abort();
+        }
+        verify(&config, middle).await;
+    }
     drop(db);
 }
 

@@ -12,7 +12,7 @@ use tillstream::source::Stream;
 use tokio_postgres::Client;
 
 use crate::harness::{Daemon, Ran, TestDb, tillstream, wait_until};
-use crate::traders::{PATIENCE, Traders, all_live, said, set_up, trade_some, verify};
+use crate::traders::{PATIENCE, Traders, WARNED, all_live, said, set_up, trade_some, verify};
 
 const RESYNC: &str = "[source]\non_slot_lost = 'resync'\n";
 
@@ -155,7 +155,7 @@ async fn a_slot_in_use_is_waited_for() {
     assert!(daemon.is_running());
     drop(other);
     said(&daemon, "well again", 1).await;
-    assert_eq!(daemon.log().matches("trying again").count(), 1, "{}", daemon.log());
+    assert_eq!(daemon.log().matches(WARNED).count(), 1, "{}", daemon.log());
     verify(&file, "taken over").await;
     assert!(daemon.terminate(Duration::from_secs(5)).await.success());
 
@@ -239,7 +239,7 @@ async fn the_standby_takes_over_from_a_killed_daemon() {
     }
     assert!(traders.stop().await > 0);
     verify(&config, "after eight takeovers").await;
-    assert!(!active.log().contains("trying again"), "{}", active.log());
+    assert!(!active.log().contains(WARNED), "{}", active.log());
     assert!(active.terminate(Duration::from_secs(5)).await.success());
 }
 

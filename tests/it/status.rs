@@ -12,7 +12,7 @@ use tillstream::source::Stream;
 
 use crate::harness::{Daemon, TestDb, tillstream, wait_until};
 use crate::service::metric;
-use crate::traders::{PATIENCE, all_live, said, set_up, trade_some};
+use crate::traders::{PATIENCE, WARNED, all_live, said, set_up, trade_some};
 
 /// The screen, and the same as JSON. Both hold the same advice.
 async fn status(config: &Path) -> (String, Value) {
@@ -129,7 +129,7 @@ async fn it_answers_when_the_database_does_not() {
     let daemon = Daemon::run(&config, &[]);
     said(&daemon, "following the stream", 1).await;
     server.stop(StopMode::Fast).unwrap();
-    said(&daemon, "trying again", 1).await;
+    said(&daemon, WARNED, 1).await;
     let words =
         ["cannot connect to", "is PostgreSQL running", "the daemon runs", "says: not ready: the stream is not live"];
     let json = says(&config, &words).await;

@@ -13,6 +13,8 @@ use crate::harness::{Daemon, TestDb, tillstream, wait_until};
 use crate::workload::Workload;
 
 pub const PATIENCE: Duration = Duration::from_secs(60);
+/// What the daemon says of an outage when it begins.
+pub const WARNED: &str = "trying again until it is well";
 pub const STORES: [&str; 2] = ["tenant_east", "tenant_west"];
 const ZONE: chrono_tz::Tz = chrono_tz::Asia::Tashkent;
 /// Between two transactions of a writer: the daemon of a debug build is to keep up.

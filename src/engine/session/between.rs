@@ -9,7 +9,6 @@ use crate::engine::assembler::FaultReason;
 use crate::engine::error::EngineError;
 use crate::engine::jobs::Reply;
 use crate::engine::slot_use::{end_stream, open_stream};
-use crate::engine::vitals::answer;
 use crate::lsn::Lsn;
 
 impl Session {
@@ -19,6 +18,7 @@ impl Session {
         self.chores().await?;
         self.progress.settled(self.roster_is_settled());
         self.progress.work_ends();
+        self.progress.heard();
         self.start_if_ready(false);
         Ok(())
     }
@@ -72,11 +72,8 @@ impl Session {
         if writer.is_open() {
             return Ok(());
         }
-        let question = async {
-            writer.sql.prepare(&writer.client, &["heartbeat"]).await?;
-            writer.sql.query(&writer.client, "heartbeat", &[]).await
-        };
-        let rows = answer("target", question).await?;
+        writer.sql.prepare(&writer.client, &["heartbeat"]).await?;
+        let rows = writer.sql.query(&writer.client, "heartbeat", &[]).await?;
         self.beaten = Moment::now();
         let Some(row) = rows.first() else { return Ok(()) };
         let (flushed, asked, awaited): (Lsn, bool, bool) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
