@@ -4,15 +4,17 @@
 //! A transaction whose commit record lies before the stored position is in the reports; one whose commit record lies
 //! before a tenant's floor is in that tenant's copy.
 
+mod pace;
 mod routes;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant as Moment};
 
-use super::progress::Received;
+use pace::Pace;
 use routes::{Route, Seen};
 
+use super::progress::Received;
 use super::stores::Stores;
 use crate::apply::batch::{Batch, End, Step};
 use crate::config::Config;
@@ -93,6 +95,7 @@ pub struct Assembler {
     arrived: Moment,
     /// The last transaction that began was [`LATE`].
     late: bool,
+    pace: Pace,
     /// Stop before the transaction whose commit record lies at or beyond this.
     limit: Option<Lsn>,
     /// The Begin that the limit kept back.
@@ -122,6 +125,7 @@ impl Assembler {
             since: None,
             arrived: Moment::now(),
             late: false,
+            pace: Pace::new(Moment::now()),
             limit: None,
             kept_back: None,
             received: position,
@@ -184,6 +188,7 @@ impl Assembler {
                 if !transaction.skipped {
                     if self.steps.len() > transaction.start || transaction.begun {
                         self.steps.push(Step::Commit);
+                        self.pace.arrived(self.steps.len() - transaction.start, now);
                         self.since.get_or_insert(now);
                     } else if transaction.passes_over {
                         self.counts.passed_over_transactions += 1;
@@ -220,9 +225,13 @@ impl Assembler {
         self.steps.len() >= self.config.apply.max_batch_rows
     }
 
-    /// What arrives is a backlog.
-    pub fn is_late(&self) -> bool {
-        self.late
+    /// How soon what arrives is read matters less than what reading it takes: it is a backlog, or there is much of it.
+    pub fn is_rushed(&self) -> bool {
+        self.late || self.gather().is_some()
+    }
+
+    fn gather(&self) -> Option<Duration> {
+        self.pace.gather(self.config.apply.max_delay)
     }
 
     /// When what has arrived is due to be written at the latest.
@@ -233,7 +242,7 @@ impl Assembler {
         };
         match self.late {
             true => Some((self.arrived + SILENCE).min(since + fill)),
-            false => since.checked_add(self.config.apply.max_delay),
+            false => since.checked_add(self.gather().unwrap_or(self.config.apply.max_delay)),
         }
     }
 
@@ -243,7 +252,7 @@ impl Assembler {
             return false;
         }
         let ends = self.end.is_some() || self.held.is_some();
-        let (blocked, idle) = (self.kept_back.is_some(), !more && !self.late);
+        let (blocked, idle) = (self.kept_back.is_some(), !more && !self.is_rushed());
         self.is_full() || ends && (idle || blocked || self.deadline().is_some_and(|at| now >= at))
     }
 

@@ -77,7 +77,7 @@ impl EngineError {
         matches!(self, EngineError::Source(e) if e.kind() == SourceErrorKind::PublicationMissing)
     }
 
-    /// A label for metrics: why the connection has to be made anew.
+    /// A label for metrics and logs: why the connection has to be made anew.
     pub fn reconnect_cause(&self) -> ReconnectCause {
         let answered = |e: &tokio_postgres::Error| match e.as_db_error() {
             Some(_) => ReconnectCause::Server,
@@ -100,18 +100,6 @@ impl EngineError {
             | EngineError::Publication(PublicationError::Server { source, .. })
             | EngineError::Migrate(MigrateError::Server { source, .. }) => answered(source),
             _ => ReconnectCause::Other,
-        }
-    }
-
-    /// A label for logs: what kind of thing went wrong.
-    pub fn cause(&self) -> &'static str {
-        match self {
-            EngineError::Source(e) if e.kind() == SourceErrorKind::SlotInUse => "slot_in_use",
-            EngineError::Connect(_) => "connect",
-            EngineError::Source(_) | EngineError::Stream(_) => "stream",
-            EngineError::Apply(_) => "write",
-            EngineError::Copy(_) => "copy",
-            _ => "other",
         }
     }
 }

@@ -141,9 +141,10 @@ pub async fn run_reloading(
                     failures = 0;
                 }
                 // One outage is one thing that happened, whatever each attempt meets.
+                let cause = e.reconnect_cause().name();
                 match trouble.failed("outage") {
-                    Say::First => tracing::warn!(cause = e.cause(), "{e}; trying again until it is well"),
-                    Say::Again(repeats) => tracing::warn!(cause = e.cause(), "{e}; {repeats}"),
+                    Say::First => tracing::warn!(cause, "{e}; trying again until it is well"),
+                    Say::Again(repeats) => tracing::warn!(cause, "{e}; {repeats}"),
                     Say::Nothing => tracing::debug!(failures, "{e}"),
                 }
                 failures += 1;

@@ -1,9 +1,9 @@
 //! A thread and a runtime for what the transport does with its sockets: the server must not wait while the engine folds.
 //!
-//! # A backlog
+//! # A backlog, a rush
 //! The server sends every change by itself, and on a Unix socket no more than some 280 of them before it waits for us to
-//! read. Woken for each, we would take the processor from it; so while a backlog comes in, what arrives in a fraction
-//! of a millisecond is read together.
+//! read. Woken for each, we would take the processor from it; so while many come in, what arrives in a fraction of a
+//! millisecond is read together.
 
 use std::io;
 use std::sync::LazyLock;
@@ -15,7 +15,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 /// A fraction of the millisecond and a half in which the fastest server fills a Unix socket.
 const TOGETHER: Duration = Duration::from_micros(400);
 
-static BEHIND: AtomicBool = AtomicBool::new(false);
+static RUSHED: AtomicBool = AtomicBool::new(false);
 
 static READER: LazyLock<io::Result<Runtime>> = LazyLock::new(|| {
     Builder::new_multi_thread()
@@ -23,7 +23,7 @@ static READER: LazyLock<io::Result<Runtime>> = LazyLock::new(|| {
         .thread_name("stream")
         .enable_all()
         .on_thread_park(|| {
-            if BEHIND.load(Ordering::Relaxed) {
+            if RUSHED.load(Ordering::Relaxed) {
                 std::thread::sleep(TOGETHER);
             }
         })
@@ -41,7 +41,7 @@ pub(super) fn reader() -> io::Result<&'static Handle> {
     }
 }
 
-/// Whether what is read was committed some time ago.
-pub(super) fn set_behind(behind: bool) {
-    BEHIND.store(behind, Ordering::Relaxed);
+/// Whether how soon it is read matters less than what reading takes.
+pub(super) fn set_rushed(rushed: bool) {
+    RUSHED.store(rushed, Ordering::Relaxed);
 }

@@ -245,9 +245,9 @@ impl Stream {
         self.walsender
     }
 
-    /// What is read now was committed some time ago: how soon it is read matters less than what reading it takes.
-    pub fn set_behind(&self, behind: bool) {
-        reader::set_behind(behind);
+    /// How soon what arrives is read matters less now than what reading it takes.
+    pub fn set_rushed(&self, rushed: bool) {
+        reader::set_rushed(rushed);
     }
 
     /// Sends the last confirmed position, ends the copy and the session; takes 1 s at most. Nothing can be read from it any

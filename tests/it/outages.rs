@@ -145,6 +145,7 @@ async fn the_network_falls_silent_in_the_middle_of_something() {
         proxy.set(Network::Up);
         said(&daemon, WELL, outages).await;
         told(&daemon, outages, middle);
+        assert_eq!(daemon.log().matches("cause=\"silent\"").count(), outages, "{}", daemon.log());
         if let Some(job) = job {
             job.abort();
         }
