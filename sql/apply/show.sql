@@ -108,6 +108,10 @@ UPDATE {reports}.product_performance r SET
 
 -- Its rows alone.
 -- name: performance_rows
+{+performance_select} FROM {rows} u {+its_store}, {+performance_where}
+
+-- The same in two parts, between which there is where the rows and their stores come from.
+-- name: performance_select
 SELECT t.tenant, u.product_id, u.day AS date, round(u.quantity, 3) AS quantity_sold, v.revenue AS total_revenue,
          u.sales AS sales_count, round(u.price_sum / u.lines, 2) AS avg_price,
          -- (mean - revenue / quantity) / mean with mean = price_sum / lines, as one fraction: nothing is rounded on the way
@@ -116,8 +120,9 @@ SELECT t.tenant, u.product_id, u.day AS date, round(u.quantity, 3) AS quantity_s
               ELSE 0 END AS avg_discount,
          v.cost AS total_cost, v.revenue - v.cost AS total_profit,
          CASE WHEN v.revenue > 0 THEN {state}.percent((v.revenue - v.cost) * 100 / v.revenue) ELSE 0 END AS profit_margin
-  FROM {rows} u {+its_store},
-       LATERAL (SELECT round(u.revenue, 2) AS revenue, round(u.cost, 2) AS cost OFFSET 0) v
+
+-- name: performance_where
+LATERAL (SELECT round(u.revenue, 2) AS revenue, round(u.cost, 2) AS cost OFFSET 0) v
   WHERE u.lines > 0 AND u.day >= t.horizon
 
 -- name: performance_columns

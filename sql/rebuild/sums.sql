@@ -21,9 +21,8 @@ GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
 
 -- Where the report has no row of tenant $1 yet; otherwise show_days_of_product_performance.
 -- name: build_product_performance
-WITH u AS (SELECT * FROM {state}.product_day p WHERE p.tenant_id = $1)
 INSERT INTO {reports}.product_performance ({+performance_columns})
-{+performance_rows u}
+{+performance_select} FROM {state}.product_day u JOIN {state}.tenant t ON t.id = u.tenant_id, {+performance_where} AND t.id = $1
 
 -- In the order of the days, by which they are found when the day moves on.
 -- name: build_customer_days

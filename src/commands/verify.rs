@@ -128,7 +128,7 @@ impl Found {
 /// Where the comparison cannot be made.
 pub(super) async fn compare(config: &Arc<Config>, args: &VerifyArgs, list: bool) -> anyhow::Result<Found> {
     let standing = stand(config).await?;
-    compare_at(config, args, list, standing).await
+    compare_at(config, args, list, false, standing).await
 }
 
 /// The same for one store beside the running daemon. `None`: there is none, or it was busy otherwise.
@@ -146,10 +146,17 @@ pub(super) async fn compare_store(config: &Arc<Config>, tenant: &str) -> anyhow:
         }
     };
     let args = VerifyArgs { tenant: Some(tenant.to_string()), repair: false, json: true };
-    compare_at(config, &args, false, standing).await.map(Some)
+    compare_at(config, &args, false, true, standing).await.map(Some)
 }
 
-async fn compare_at(config: &Arc<Config>, args: &VerifyArgs, list: bool, standing: Standing) -> anyhow::Result<Found> {
+/// `gently`: nobody waits for it, and the shop has the processors; for either side one is enough.
+async fn compare_at(
+    config: &Arc<Config>,
+    args: &VerifyArgs,
+    list: bool,
+    gently: bool,
+    standing: Standing,
+) -> anyhow::Result<Found> {
     let mut reader = config.source.connection.connect("tillstream verify").await?;
     let mut target = config.target_connection().connect("tillstream verify").await?;
     let sql = statements(config);
@@ -162,6 +169,11 @@ async fn compare_at(config: &Arc<Config>, args: &VerifyArgs, list: bool, standin
         }
         None => target.build_transaction().isolation_level(IsolationLevel::RepeatableRead).start().await?,
     };
+    if gently {
+        for side in [&source, &target] {
+            side.batch_execute("SET LOCAL max_parallel_workers_per_gather = 0").await?;
+        }
+    }
     let discovery = {
         let client = config.source.connection.connect("tillstream verify").await?;
         catalog::discover(&client, config).await?

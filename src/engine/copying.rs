@@ -1,9 +1,9 @@
 //! How a store is copied, beside the stream: its own sessions on both sides, one target transaction.
 //!
 //! ```text
-//! publish ── snapshot at X ── facts, sums, report rows ── follow a stream of its own from X ── Near
-//!                                                                                               │ the session: stops at S
-//!    Copied <── COMMIT, floor M <── follow to exactly M <── Meeting at M >= S, C (where it is itself) <─┘
+//! publish ── snapshot at X ── facts ── sums, report rows ── follow ── Near
+//!                               └── a stream of its own from X ─┘       │ the session: stops at S
+//!    Copied <── COMMIT, floor M <── follow to exactly M <── Meeting at M >= S, C (where it is itself)
 //! ```
 //! # Why it is exact
 //! The snapshot and the stream are those of one temporary slot, so together they hold every change once, whatever else
@@ -27,6 +27,7 @@ use super::clock::Clock;
 use super::definitions::definitions;
 use super::error::EngineError;
 use super::prepare::{load_store, registered, scope, statements};
+use super::session::until;
 use super::stores::Stores;
 use crate::apply::copy::{self, NewStore, Snapshot, Verdict};
 use crate::apply::{ApplyError, Batch, Statements, Writer, compat};
@@ -147,11 +148,15 @@ pub async fn run(order: Order, stage: watch::Sender<Stage>, told: oneshot::Recei
         read.commit().await?;
     }
     stage.send_replace(Stage::Building);
-    copy::build(&target, &sql, config, &scope).await?;
+    let mut ahead = Ahead::open(config, &store, &scope, snapshot, &target, &sql).await?;
+    tokio::select! {
+        built = copy::build(&target, &sql, config, &scope) => built?,
+        fault = ahead.read() => return Err(fault),
+    }
     views(config, &store.schema).await;
 
     stage.send_replace(Stage::CatchingUp);
-    let mut follower = Follower::start(config, &store, &scope, snapshot, target, sql).await?;
+    let mut follower = Follower::start(config, ahead, target, sql).await?;
     let position = follower.meet(&source, &stage, told).await?;
     follower.writer.show().await.map_err(refused)?;
     let Writer { client: target, sql, .. } = follower.writer;
@@ -206,6 +211,46 @@ async fn views(config: &Config, store: &str) {
     }
 }
 
+/// What has happened to one store since its snapshot, as far as it is read and not written.
+///
+/// It is read while the reports are built: the server goes through our own writes meanwhile, of which it sends nothing.
+struct Ahead {
+    stream: Stream,
+    assembler: Assembler,
+}
+
+impl Ahead {
+    async fn open(
+        config: &Arc<Config>,
+        store: &StoreTables,
+        scope: &TenantScope,
+        snapshot: ExportedSnapshot,
+        target: &Client,
+        sql: &Statements,
+    ) -> Result<Ahead, CopyFault> {
+        let mut stores = Stores::default();
+        if let Some(entry) = registered(target, sql).await?.get(&scope.name) {
+            stores.put(load_store(config, store, entry, true));
+        }
+        let assembler = Assembler::new(Arc::clone(config), stores, snapshot.position);
+        Ok(Ahead { stream: snapshot.into_stream().await?, assembler })
+    }
+
+    /// Reads until there is as much as one batch may hold, then no more. Ends only with a fault.
+    async fn read(&mut self) -> CopyFault {
+        while self.assembler.wants_more() {
+            let event = match self.stream.next().await {
+                Ok(event) => event,
+                Err(e) => return e.into(),
+            };
+            if let Err(e) = self.assembler.push(event, Moment::now()) {
+                return EngineError::from(e).into();
+            }
+        }
+        std::future::pending().await
+    }
+}
+
 /// Follows the stream for one store, into the transaction of its copy.
 struct Follower {
     stream: Stream,
@@ -214,23 +259,11 @@ struct Follower {
 }
 
 impl Follower {
-    async fn start(
-        config: &Arc<Config>,
-        store: &StoreTables,
-        scope: &TenantScope,
-        snapshot: ExportedSnapshot,
-        target: Client,
-        sql: Statements,
-    ) -> Result<Follower, CopyFault> {
-        let position = snapshot.position;
-        let mut stores = Stores::default();
-        if let Some(entry) = registered(&target, &sql).await?.get(&scope.name) {
-            stores.put(load_store(config, store, entry, true));
-        }
-        let mut writer = Writer::within(target, sql, stores.calendar(), config.rfm.window_days).await?;
+    async fn start(config: &Arc<Config>, ahead: Ahead, target: Client, sql: Statements) -> Result<Follower, CopyFault> {
+        let Ahead { stream, assembler } = ahead;
+        let mut writer = Writer::within(target, sql, assembler.stores.calendar(), config.rfm.window_days).await?;
         writer.totals_from_items = config.mapping.totals_from_items();
-        let assembler = Assembler::new(Arc::clone(config), stores, position);
-        Ok(Follower { stream: snapshot.into_stream().await?, assembler, writer })
+        Ok(Follower { stream, assembler, writer })
     }
 
     /// Catches up, agrees with the session where to stop, and stops there. Comes back: everything before that position
@@ -245,7 +278,7 @@ impl Follower {
             let began = Moment::now();
             let end: Lsn = source.query_one("SELECT pg_current_wal_flush_lsn()", &[]).await?.try_get(0)?;
             while self.assembler.received() < end {
-                let event = self.stream.next().await?;
+                let event = self.next().await?;
                 self.take(event).await?;
             }
             if began.elapsed() < NEAR {
@@ -254,33 +287,39 @@ impl Follower {
         }
         stage.send_replace(Stage::Near);
         let session = loop {
-            tokio::select! {
+            let event = tokio::select! {
                 at = &mut told => break at.map_err(|_| CopyFault::Changed("nobody waits for it".to_string()))?,
-                event = self.stream.next() => self.take(event?).await?,
-            }
+                event = self.next() => event?,
+            };
+            self.take(event).await?;
         };
         let at = session.max(self.assembler.begun());
         stage.send_replace(Stage::Meeting(at));
         self.assembler.set_limit(Some(at), Moment::now()).map_err(EngineError::from)?;
         while !self.assembler.has_reached(at) {
-            let event = self.stream.next().await?;
+            let event = self.next().await?;
             self.take(event).await?;
         }
         Ok(at)
     }
 
-    /// Takes an event and those that have arrived with it, and writes what is whole.
-    async fn take(&mut self, event: StreamEvent) -> Result<(), CopyFault> {
+    /// The next event; `None`: what has arrived is due to be written before there is one. May be dropped while it waits.
+    async fn next(&mut self) -> Result<Option<StreamEvent>, CopyFault> {
+        let deadline = self.assembler.deadline();
+        tokio::select! {
+            event = self.stream.next() => Ok(Some(event?)),
+            () = until(deadline) => Ok(None),
+        }
+    }
+
+    /// Takes an event and those that have arrived with it, and writes what is due.
+    async fn take(&mut self, event: Option<StreamEvent>) -> Result<(), CopyFault> {
         let now = Moment::now();
-        self.assembler.push(event, now).map_err(EngineError::from)?;
-        for _ in 0..BURST {
-            if !self.assembler.wants_more() {
-                break;
-            }
-            match self.stream.try_next()? {
-                Some(event) => self.assembler.push(event, now).map_err(EngineError::from)?,
-                None => break,
-            }
+        let (mut next, mut taken) = (event, 0);
+        while let Some(event) = next {
+            self.assembler.push(event, now).map_err(EngineError::from)?;
+            taken += 1;
+            next = if taken < BURST && self.assembler.wants_more() { self.stream.try_next()? } else { None };
         }
         if let Some(fault) = self.assembler.take_faults().pop() {
             return Err(match fault.reason {

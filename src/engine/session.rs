@@ -355,7 +355,7 @@ async fn reloaded(reload: &mut watch::Receiver<Arc<Config>>) {
     }
 }
 
-async fn until(deadline: Option<Moment>) {
+pub(super) async fn until(deadline: Option<Moment>) {
     match deadline {
         Some(at) => tokio::time::sleep_until(at.into()).await,
         None => std::future::pending().await,
