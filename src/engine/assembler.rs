@@ -55,6 +55,10 @@ const LATE: Duration = Duration::from_secs(1);
 /// So long a batch of a backlog waits to be filled, in all and after the last that arrived.
 const FILL: Duration = Duration::from_millis(500);
 const SILENCE: Duration = Duration::from_millis(5);
+/// The fastest server fills a Unix socket in a millisecond and a half: what a fraction of that brings is read together.
+const TOGETHER: Duration = Duration::from_micros(400);
+/// And where sales arrive as fast as they can be made, which fills it in some twenty milliseconds.
+const RUSH: Duration = Duration::from_millis(5);
 /// And so long one transaction of the target takes in full batches of a backlog, before their sums are added up and seen:
 /// the less often, the less there is to write.
 const HOLD: Duration = Duration::from_secs(1);
@@ -225,9 +229,13 @@ impl Assembler {
         self.steps.len() >= self.config.apply.max_batch_rows
     }
 
-    /// How soon what arrives is read matters less than what reading it takes: it is a backlog, or there is much of it.
-    pub fn is_rushed(&self) -> bool {
-        self.late || self.gather().is_some()
+    /// How long what arrives may wait to be read with what comes after it.
+    pub fn reading_pause(&self) -> Duration {
+        match self.gather() {
+            _ if self.late => TOGETHER,
+            Some(gather) => (gather / 8).clamp(TOGETHER, RUSH),
+            None => Duration::ZERO,
+        }
     }
 
     fn gather(&self) -> Option<Duration> {
@@ -252,7 +260,8 @@ impl Assembler {
             return false;
         }
         let ends = self.end.is_some() || self.held.is_some();
-        let (blocked, idle) = (self.kept_back.is_some(), !more && !self.is_rushed());
+        let at_once = !self.late && self.gather().is_none();
+        let (blocked, idle) = (self.kept_back.is_some(), !more && at_once);
         self.is_full() || ends && (idle || blocked || self.deadline().is_some_and(|at| now >= at))
     }
 

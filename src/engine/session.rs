@@ -257,13 +257,13 @@ impl Session {
             match self.stream.try_next()? {
                 Some(event) => self.assembler.push(event, now)?,
                 None => {
-                    self.stream.set_rushed(self.assembler.is_rushed());
+                    self.stream.set_pause(self.assembler.reading_pause());
                     self.start_if_ready(false);
                     return Ok(());
                 }
             }
         }
-        self.stream.set_rushed(self.assembler.is_rushed());
+        self.stream.set_pause(self.assembler.reading_pause());
         self.start_if_ready(true);
         Ok(())
     }

@@ -2,30 +2,26 @@
 //!
 //! # A backlog, a rush
 //! The server sends every change by itself, and on a Unix socket no more than some 280 of them before it waits for us to
-//! read. Woken for each, we would take the processor from it; so while many come in, what arrives in a fraction of a
-//! millisecond is read together.
+//! read. Woken for each, we would take the processor from it; so while many come in, what arrives within some hundred
+//! microseconds is read together.
 
 use std::io;
 use std::sync::LazyLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
-/// A fraction of the millisecond and a half in which the fastest server fills a Unix socket.
-const TOGETHER: Duration = Duration::from_micros(400);
-
-static RUSHED: AtomicBool = AtomicBool::new(false);
+static PAUSE_MICROS: AtomicU64 = AtomicU64::new(0);
 
 static READER: LazyLock<io::Result<Runtime>> = LazyLock::new(|| {
     Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name("stream")
         .enable_all()
-        .on_thread_park(|| {
-            if RUSHED.load(Ordering::Relaxed) {
-                std::thread::sleep(TOGETHER);
-            }
+        .on_thread_park(|| match PAUSE_MICROS.load(Ordering::Relaxed) {
+            0 => {}
+            micros => std::thread::sleep(Duration::from_micros(micros)),
         })
         .build()
 });
@@ -41,7 +37,7 @@ pub(super) fn reader() -> io::Result<&'static Handle> {
     }
 }
 
-/// Whether how soon it is read matters less than what reading takes.
-pub(super) fn set_rushed(rushed: bool) {
-    RUSHED.store(rushed, Ordering::Relaxed);
+/// How long to leave what arrives, to be read with what comes after it.
+pub(super) fn set_pause(pause: Duration) {
+    PAUSE_MICROS.store(u64::try_from(pause.as_micros()).unwrap_or_default(), Ordering::Relaxed);
 }

@@ -245,9 +245,9 @@ impl Stream {
         self.walsender
     }
 
-    /// How soon what arrives is read matters less now than what reading it takes.
-    pub fn set_rushed(&self, rushed: bool) {
-        reader::set_rushed(rushed);
+    /// So long what arrives is left to be read with what comes after it. Of every stream of this process.
+    pub fn set_pause(&self, pause: Duration) {
+        reader::set_pause(pause);
     }
 
     /// Sends the last confirmed position, ends the copy and the session; takes 1 s at most. Nothing can be read from it any
