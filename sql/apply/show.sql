@@ -110,7 +110,7 @@ UPDATE {reports}.product_performance r SET
 -- name: performance_rows
 {+performance_select} FROM {rows} u {+its_store}, {+performance_where}
 
--- The same in two parts, between which there is where the rows and their stores come from.
+-- The two parts of it, between which stands where the rows and their stores come from.
 -- name: performance_select
 SELECT t.tenant, u.product_id, u.day AS date, round(u.quantity, 3) AS quantity_sold, v.revenue AS total_revenue,
          u.sales AS sales_count, round(u.price_sum / u.lines, 2) AS avg_price,

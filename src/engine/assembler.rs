@@ -55,13 +55,13 @@ const LATE: Duration = Duration::from_secs(1);
 /// So long a batch of a backlog waits to be filled, in all and after the last that arrived.
 const FILL: Duration = Duration::from_millis(500);
 const SILENCE: Duration = Duration::from_millis(5);
+/// And so long one transaction of the target takes in full batches of a backlog, before their sums are added up and seen:
+/// the less often, the less there is to write.
+const HOLD: Duration = Duration::from_secs(1);
 /// The fastest server fills a Unix socket in a millisecond and a half: what a fraction of that brings is read together.
 const TOGETHER: Duration = Duration::from_micros(400);
 /// And where sales arrive as fast as they can be made, which fills it in some twenty milliseconds.
 const RUSH: Duration = Duration::from_millis(5);
-/// And so long one transaction of the target takes in full batches of a backlog, before their sums are added up and seen:
-/// the less often, the less there is to write.
-const HOLD: Duration = Duration::from_secs(1);
 
 /// The source transaction being received.
 #[derive(Debug)]

@@ -2,8 +2,8 @@
 //!
 //! # A backlog, a rush
 //! The server sends every change by itself, and on a Unix socket no more than some 280 of them before it waits for us to
-//! read. Woken for each, we would take the processor from it; so while many come in, what arrives within some hundred
-//! microseconds is read together.
+//! read. Woken for each, we would take the processor from it; so while many come in, what arrives within a
+//! moment is read together: how long that is the assembler says.
 
 use std::io;
 use std::sync::LazyLock;
