@@ -98,13 +98,23 @@ n AS MATERIALIZED (
 )
 
 -- The customers left unsettled: how late they pay is found out anew, and where a day may have lost its last sale the days
--- are counted.
+-- are counted. Of those whose only news is credit on counted sales of $3 or later the first is left as it was where all
+-- payments are used up by the credit before that day, as with whoever pays after buying: nothing from there on is settled,
+-- be it new or not.
 -- name: settle_customers
 WITH n AS (
   SELECT o.tenant_id, o.customer_id, o.unsettled = 2 AS recount, f.*,
-         CASE WHEN o.payments > 0
-              THEN {state}.payment_delay(o.tenant_id, o.customer_id, t.today - s.window_days, t.today) ELSE 0 END AS delay
-  FROM unnest($1::integer[], $2::bigint[]) k(tenant_id, customer_id)
+         CASE WHEN o.payments = 0 THEN 0
+              WHEN k.credit_from IS NOT NULL AND (
+                SELECT o.credit - coalesce(sum(f.credit), 0) >= (
+                         SELECT coalesce(sum(p.amount), 0) FROM {state}.credit_payment p
+                         WHERE p.tenant_id = k.tenant_id AND p.customer_id = k.customer_id AND p.amount > 0)
+                       AND bool_and(f.credit > 0)
+                FROM {state}.sale f
+                WHERE f.tenant_id = k.tenant_id AND f.customer_id = k.customer_id AND f.credit IS NOT NULL
+                  AND f.status = 'c' AND f.day >= k.credit_from) THEN o.delay_days
+              ELSE {state}.payment_delay(o.tenant_id, o.customer_id, t.today - s.window_days, t.today) END AS delay
+  FROM unnest($1::integer[], $2::bigint[], $3::date[]) k(tenant_id, customer_id, credit_from)
   JOIN {state}.customer_total o ON o.tenant_id = k.tenant_id AND o.customer_id = k.customer_id AND o.unsettled <> 0
   JOIN {state}.tenant t ON t.id = k.tenant_id CROSS JOIN {state}.settings s
   LEFT JOIN LATERAL (
@@ -113,7 +123,7 @@ WITH n AS (
            coalesce(sum(d.credit_sales) FILTER (WHERE w), 0)::bigint AS credit_sales,
            coalesce(sum(d.credit) FILTER (WHERE w), 0) AS credit
     FROM {state}.customer_day d, LATERAL (SELECT d.day BETWEEN t.today - s.window_days AND t.today AS w) w
-    WHERE d.tenant_id = k.tenant_id AND d.customer_id = k.customer_id) f ON o.unsettled = 2
+    WHERE o.unsettled = 2 AND d.tenant_id = k.tenant_id AND d.customer_id = k.customer_id) f ON true
 ), u AS (
   UPDATE {state}.customer_total c SET
     first_day_before = c.first_day, delay_days = n.delay, unsettled = 0,

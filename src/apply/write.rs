@@ -206,8 +206,13 @@ pub fn sums(
         columns!(all, ((t, id), d) => t.0, *id, d.sales, d.spent, d.credit, d.payments, d.paid, d.first_day, d.last_day,
                  d.window.sales, d.window.spent, d.window.credit_sales, d.window.credit, d.unsettled as i16)
     });
-    let unsettled: Vec<Key> = all.iter().filter(|(_, d)| d.unsettled != Unsettled::No).map(|(key, _)| *key).collect();
-    remove(calls, "settle_customers", &unsettled);
+    let unsettled: Vec<_> = all.iter().filter(|(_, d)| d.unsettled != Unsettled::No).collect();
+    add(
+        calls,
+        "settle_customers",
+        !unsettled.is_empty(),
+        || columns!(unsettled, ((t, id), d) => t.0, *id, d.credit_from),
+    );
 
     let all = live::inventory(deltas, calendar).map_err(refused)?;
     let (settle, plain): (Vec<_>, Vec<_>) = all.iter().partition(|(_, delta)| delta.settle);

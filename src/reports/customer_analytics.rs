@@ -1,6 +1,6 @@
 //! customer_analytics: what a sale and a credit payment add to their customer.
 
-use super::deltas::{Deltas, Side, put};
+use super::deltas::{CreditNews, Deltas, Side, put};
 use crate::domain::TenantId;
 use crate::facts::WorkingSet;
 use crate::facts::entity::Sale;
@@ -21,7 +21,11 @@ pub(super) fn sale(deltas: &mut Deltas, tenant: TenantId, side: Side, sale: &Sal
         put(&mut by_day.credit, side, credit)?;
         put(&mut total.credit, side, credit)?;
         // A moved time of day moves no sum, but the order in which credit is paid off.
-        deltas.customers.insert((tenant, customer));
+        let news = match side {
+            Side::Before => CreditNews::Any,
+            Side::After => CreditNews::Since(day),
+        };
+        note(deltas, (tenant, customer), news);
     }
     Ok(())
 }
@@ -33,8 +37,12 @@ pub(super) fn payments(deltas: &mut Deltas, set: &WorkingSet) -> Result<(), (Ten
             let total = deltas.customer_total.entry((*tenant, payment.customer)).or_default();
             total.payments += side.count();
             put(&mut total.paid, side, payment.amount).map_err(|e| (*tenant, e))?;
-            deltas.customers.insert((*tenant, payment.customer));
+            note(deltas, (*tenant, payment.customer), CreditNews::Any);
         }
     }
     Ok(())
+}
+
+fn note(deltas: &mut Deltas, customer: (TenantId, i64), news: CreditNews) {
+    deltas.customers.entry(customer).and_modify(|known| *known = known.and(news)).or_insert(news);
 }

@@ -75,6 +75,24 @@ pub struct ProductDelta {
     pub cost: Money,
 }
 
+/// What is new of a customer's credit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CreditNews {
+    /// Only sales on credit, of this day or later, that count now and did not before.
+    Since(BusinessDay),
+    /// Something else or besides.
+    Any,
+}
+
+impl CreditNews {
+    pub fn and(self, other: CreditNews) -> CreditNews {
+        match (self, other) {
+            (CreditNews::Since(one), CreditNews::Since(another)) => CreditNews::Since(one.min(another)),
+            _ => CreditNews::Any,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct CustomerDayDelta {
     pub sales: i64,
@@ -108,7 +126,7 @@ pub struct Deltas {
     pub stock: HashMap<(TenantId, i64), StockDelta>,
     /// Customers whose credit or payments were touched, and products with a price, a limit or an attribute that was, though
     /// none of their sums may have moved.
-    pub customers: HashSet<(TenantId, i64)>,
+    pub customers: HashMap<(TenantId, i64), CreditNews>,
     pub products: HashSet<(TenantId, i64)>,
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::Days;
 
-use super::deltas::{Calendar, CustomerDayDelta, Deltas};
+use super::deltas::{Calendar, CreditNews, CustomerDayDelta, Deltas};
 use crate::domain::{BusinessDay, Money, Quantity, TenantId};
 use crate::facts::exact::{Inexact, add};
 
@@ -27,6 +27,8 @@ pub struct CustomerDelta {
     pub last_day: Option<BusinessDay>,
     pub window: CustomerDayDelta,
     pub unsettled: Unsettled,
+    /// Where nothing else touched what is owed and paid: the first day with new credit.
+    pub credit_from: Option<BusinessDay>,
 }
 
 /// What has to be looked up beside the sums, as `{state}.customer_total` has it.
@@ -82,9 +84,13 @@ pub fn customers(
             add(&mut window.credit, delta.credit).map_err(|e| (*tenant, e))?;
         }
     }
-    for key in &deltas.customers {
+    for (key, news) in &deltas.customers {
         let customer = customers.entry(*key).or_default();
         customer.unsettled = customer.unsettled.max(Unsettled::Delay);
+        customer.credit_from = match news {
+            CreditNews::Since(day) => Some(*day),
+            CreditNews::Any => None,
+        };
     }
     Ok(customers)
 }
@@ -164,10 +170,12 @@ mod tests {
         let mut deltas = Deltas::default();
         deltas.customer_day.insert((T, 7, day(2)), sold(-1, -5));
         deltas.customer_day.insert((T, 8, day(2)), sold(0, -5));
-        deltas.customers.insert((T, 9));
+        deltas.customers.insert((T, 9), CreditNews::Any);
+        deltas.customers.insert((T, 10), CreditNews::Since(day(3)));
         let found = customers(&deltas, &calendar(20), 90).unwrap();
-        let flags: Vec<_> = found.iter().map(|((_, id), c)| (*id, c.unsettled)).collect();
-        assert_eq!(flags, [(7, Unsettled::Days), (8, Unsettled::No), (9, Unsettled::Delay)]);
+        let flags: Vec<_> = found.iter().map(|((_, id), c)| (*id, c.unsettled, c.credit_from)).collect();
+        use Unsettled::{Days, Delay, No};
+        assert_eq!(flags, [(7, Days, None), (8, No, None), (9, Delay, None), (10, Delay, Some(day(3)))]);
         assert_eq!(found.get(&(T, 7)).unwrap().first_day, None);
     }
 

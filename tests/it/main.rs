@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod compat;
+mod credit;
 mod demo;
 mod expected;
 mod failover;
