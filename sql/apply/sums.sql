@@ -97,6 +97,11 @@ n AS MATERIALIZED (
   RETURNING c.*
 )
 
+-- Part: how late customer ROWS pays.
+-- name: delay_of
+coalesce((SELECT l.days FROM {state}.payment_delays({rows}.tenant_id, t.today - s.window_days, t.today) l
+                             WHERE l.customer_id = {rows}.customer_id), 0)
+
 -- The customers left unsettled: how late they pay is found out anew, and where a day may have lost its last sale the days
 -- are counted. Of those whose only news is credit on counted sales of $3 or later the first is left as it was where all
 -- payments are used up by the credit before that day, as with whoever pays after buying: nothing from there on is settled,
@@ -113,7 +118,7 @@ WITH n AS (
                 FROM {state}.sale f
                 WHERE f.tenant_id = k.tenant_id AND f.customer_id = k.customer_id AND f.credit IS NOT NULL
                   AND f.status = 'c' AND f.day >= k.credit_from) THEN o.delay_days
-              ELSE {state}.payment_delay(o.tenant_id, o.customer_id, t.today - s.window_days, t.today) END AS delay
+              ELSE {+delay_of o} END AS delay
   FROM unnest($1::integer[], $2::bigint[], $3::date[]) k(tenant_id, customer_id, credit_from)
   JOIN {state}.customer_total o ON o.tenant_id = k.tenant_id AND o.customer_id = k.customer_id AND o.unsettled <> 0
   JOIN {state}.tenant t ON t.id = k.tenant_id CROSS JOIN {state}.settings s

@@ -115,10 +115,8 @@ WITH fresh AS MATERIALIZED (
   FROM {state}.sale f
   WHERE f.tenant_id = $1 AND f.status = 'c' AND f.day IS NOT NULL AND f.customer_id IS NOT NULL
   GROUP BY 1, 2
-), f AS (
-  {+fresh_customers fresh}
 ), totals AS (
-  SELECT f.*, {+fresh_delay f} AS delay_days FROM f
+  {+fresh_customers fresh}
 )
 SELECT customer_id
 FROM fresh f FULL JOIN (SELECT * FROM {state}.customer_day WHERE tenant_id = $1) k USING (customer_id, day)
@@ -162,7 +160,7 @@ fresh AS MATERIALIZED (
     window_sales, window_spent, window_credit_sales, window_credit, delay_days, first_day_before)
   SELECT $1, k.customer_id, coalesce(f.sales, 0), coalesce(f.spent, 0), coalesce(f.credit, 0), coalesce(f.payments, 0),
          coalesce(f.paid, 0), f.first_day, f.last_day, coalesce(f.window_sales, 0), coalesce(f.window_spent, 0),
-         coalesce(f.window_credit_sales, 0), coalesce(f.window_credit, 0), {+fresh_delay f}, f.first_day
+         coalesce(f.window_credit_sales, 0), coalesce(f.window_credit, 0), coalesce(f.delay_days, 0), f.first_day
   FROM k LEFT JOIN f ON f.customer_id = k.customer_id
   ON CONFLICT (tenant_id, customer_id) DO UPDATE SET
     sales = excluded.sales, spent = excluded.spent, credit = excluded.credit, payments = excluded.payments,

@@ -21,7 +21,8 @@ UPDATE {state}.customer_total c SET
   window_sales = c.window_sales + x.sales, window_spent = c.window_spent + x.spent,
   window_credit_sales = c.window_credit_sales + x.credit_sales, window_credit = c.window_credit + x.credit,
   delay_days = CASE WHEN c.payments > 0
-                    THEN {state}.payment_delay($1, c.customer_id, t.new - t.days, t.new) ELSE 0 END
+                    THEN coalesce((SELECT l.days FROM {state}.payment_delays($1, t.new - t.days, t.new) l
+                                   WHERE l.customer_id = c.customer_id), 0) ELSE 0 END
 FROM shift x, t WHERE c.tenant_id = $1 AND c.customer_id = x.customer_id
 
 -- The same for what was sold of products in 30 days.
@@ -40,18 +41,19 @@ WHERE i.tenant_id = $1 AND i.product_id = x.product_id
 -- All windows of tenant $1 anew: the settings say another number of days.
 -- name: recount_windows
 WITH n AS (
-  SELECT d.customer_id, t.today - s.window_days AS first, t.today AS last,
+  SELECT d.customer_id,
          coalesce(sum(d.sales) FILTER (WHERE w), 0)::bigint AS sales, coalesce(sum(d.spent) FILTER (WHERE w), 0) AS spent,
          coalesce(sum(d.credit_sales) FILTER (WHERE w), 0)::bigint AS credit_sales,
          coalesce(sum(d.credit) FILTER (WHERE w), 0) AS credit
   FROM {state}.tenant t CROSS JOIN {state}.settings s JOIN {state}.customer_day d ON d.tenant_id = t.id,
        LATERAL (SELECT d.day BETWEEN t.today - s.window_days AND t.today AS w) w
-  WHERE t.id = $1 GROUP BY 1, 2, 3
+  WHERE t.id = $1 GROUP BY 1
 )
 UPDATE {state}.customer_total c SET
   window_sales = n.sales, window_spent = n.spent, window_credit_sales = n.credit_sales, window_credit = n.credit,
-  delay_days = CASE WHEN c.payments > 0 THEN {state}.payment_delay($1, c.customer_id, n.first, n.last) ELSE 0 END
-FROM n WHERE c.tenant_id = $1 AND c.customer_id = n.customer_id
+  delay_days = coalesce(l.days, 0)
+FROM n LEFT JOIN ({+all_delays}) l USING (customer_id)
+WHERE c.tenant_id = $1 AND c.customer_id = n.customer_id
 
 -- The last of the next $3 customers of tenant $1 after customer $2, and how many they are.
 -- name: customers_end

@@ -37,7 +37,8 @@ GROUP BY 1, 2, 3 ORDER BY 3
 SELECT customer_id, coalesce(d.sales, 0) AS sales, coalesce(d.spent, 0) AS spent, coalesce(d.credit, 0) AS credit,
          coalesce(p.payments, 0) AS payments, coalesce(p.paid, 0) AS paid, d.first_day, d.last_day,
          coalesce(d.window_sales, 0) AS window_sales, coalesce(d.window_spent, 0) AS window_spent,
-         coalesce(d.window_credit_sales, 0) AS window_credit_sales, coalesce(d.window_credit, 0) AS window_credit
+         coalesce(d.window_credit_sales, 0) AS window_credit_sales, coalesce(d.window_credit, 0) AS window_credit,
+         coalesce(l.days, 0) AS delay_days
   FROM (SELECT d.customer_id, sum(d.sales)::bigint AS sales, sum(d.spent) AS spent, sum(d.credit) AS credit,
                min(d.day) FILTER (WHERE d.sales > 0) AS first_day, max(d.day) FILTER (WHERE d.sales > 0) AS last_day,
                sum(d.sales) FILTER (WHERE d.day BETWEEN w.first AND w.last)::bigint AS window_sales,
@@ -49,12 +50,13 @@ SELECT customer_id, coalesce(d.sales, 0) AS sales, coalesce(d.spent, 0) AS spent
         GROUP BY 1) d
   FULL JOIN (SELECT o.customer_id, count(*) AS payments, sum(o.amount) AS paid
              FROM {state}.credit_payment o WHERE o.tenant_id = $1 GROUP BY 1) p USING (customer_id)
+  LEFT JOIN ({+all_delays}) l USING (customer_id)
 
--- Part: how late customer ROWS of tenant $1 pays.
--- name: fresh_delay
-CASE WHEN {rows}.payments > 0
-              THEN (SELECT {state}.payment_delay($1, {rows}.customer_id, t.today - s.window_days, t.today)
-                    FROM {state}.tenant t, {state}.settings s WHERE t.id = $1) ELSE 0 END
+-- Part: how late the customers of tenant $1 pay.
+-- name: all_delays
+SELECT l.* FROM {state}.tenant t CROSS JOIN {state}.settings s,
+     {state}.payment_delays($1, t.today - s.window_days, t.today) l
+WHERE t.id = $1
 
 -- name: build_customer_totals
 WITH days AS (SELECT * FROM {state}.customer_day WHERE tenant_id = $1),
@@ -63,7 +65,7 @@ f AS (
 )
 INSERT INTO {state}.customer_total (tenant_id, customer_id, sales, spent, credit, payments, paid, first_day, last_day,
   window_sales, window_spent, window_credit_sales, window_credit, delay_days, first_day_before)
-SELECT $1, f.*, {+fresh_delay f}, f.first_day FROM f
+SELECT $1, f.*, f.first_day FROM f
 
 -- Part: stock, sales of 30 days and attributes of every product of tenant $1.
 -- name: fresh_inventory
