@@ -6,8 +6,19 @@
 SELECT pg_current_wal_flush_lsn(), EXISTS (SELECT FROM {state}.request WHERE state = 'new'),
        NOT pg_try_advisory_xact_lock(8388354994069399924)
 
+-- Nobody is held up for somebody who is not there any more; other requests are to be done whoever waits.
 -- name: take_requests
-UPDATE {state}.request SET state = 'taken' WHERE state = 'new' RETURNING id, kind, arguments
+WITH forgotten AS (
+  SELECT r.id FROM {state}.request r
+  WHERE r.kind IN ('hold', 'advance') AND r.asker NOT IN (SELECT a.pid FROM pg_stat_activity a WHERE a.pid IS NOT NULL)
+), gone AS (
+  DELETE FROM {state}.request r USING forgotten f WHERE r.id = f.id AND r.state = 'new'
+)
+UPDATE {state}.request r SET state = 'taken' WHERE r.state = 'new' AND r.id NOT IN (SELECT f.id FROM forgotten f)
+RETURNING id, kind, arguments, asker
+
+-- name: asker_is_there
+SELECT EXISTS (SELECT FROM pg_stat_activity a WHERE a.pid = $1)
 
 -- name: answer_request
 UPDATE {state}.request SET state = $2, answer = $3 WHERE id = $1

@@ -37,6 +37,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 15, name: "missing", sql: include_str!("../../sql/migrations/0015_missing.sql") },
     Migration { version: 16, name: "latest", sql: include_str!("../../sql/migrations/0016_latest.sql") },
     Migration { version: 17, name: "credit", sql: include_str!("../../sql/migrations/0017_credit.sql") },
+    Migration { version: 18, name: "askers", sql: include_str!("../../sql/migrations/0018_askers.sql") },
 ];
 const BOOTSTRAP: &str = include_str!("../../sql/migrations/0000_bootstrap.sql");
 

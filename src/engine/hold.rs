@@ -26,6 +26,8 @@ pub struct Hold {
     begun: bool,
     /// Who waits for the answer; `None`: it was given.
     request: Option<i64>,
+    /// The server process of whoever asked for it.
+    asker: i32,
     since: Moment,
     /// A snapshot of the target is wanted, and kept open until the release.
     export: bool,
@@ -45,13 +47,14 @@ impl Session {
         let rows = writer.client.query(writer.sql.text("take_requests"), &[]).await?;
         for row in rows {
             let (id, kind, arguments): (i64, String, Value) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+            let asker: i32 = row.try_get(3)?;
             tracing::debug!(id, kind, "request");
             match kind.as_str() {
-                "hold" => self.begin_hold(Lsn::ZERO, false, id)?,
+                "hold" => self.begin_hold(Lsn::ZERO, false, id, asker),
                 "advance" => {
                     let lsn = arguments.get("lsn").and_then(Value::as_str).and_then(|text| text.parse().ok());
                     match lsn {
-                        Some(lsn) => self.begin_hold(lsn, true, id)?,
+                        Some(lsn) => self.begin_hold(lsn, true, id, asker),
                         None => self.answer(id, Err("advance needs a position".into())).await?,
                     }
                 }
@@ -73,10 +76,20 @@ impl Session {
         Ok(())
     }
 
-    fn begin_hold(&mut self, limit: Lsn, export: bool, request: i64) -> Result<(), EngineError> {
-        self.hold =
-            Some(Hold { limit, begun: false, request: Some(request), since: Moment::now(), export, snapshot: None });
-        Ok(())
+    fn begin_hold(&mut self, limit: Lsn, export: bool, request: i64, asker: i32) {
+        let (request, since) = (Some(request), Moment::now());
+        self.hold = Some(Hold { limit, begun: false, request, asker, since, export, snapshot: None });
+    }
+
+    /// Whoever asked for the hold may have been killed: nothing is held up for nobody.
+    pub(super) async fn end_forgotten_hold(&mut self) -> Result<(), EngineError> {
+        let (Some(hold), Some(writer)) = (&self.hold, &self.writer) else { return Ok(()) };
+        let row = writer.client.query_one(writer.sql.text("asker_is_there"), &[&hold.asker]).await?;
+        if row.try_get(0)? {
+            return Ok(());
+        }
+        tracing::info!("who asked to hold the reports is gone; going on");
+        self.release()
     }
 
     fn release(&mut self) -> Result<(), EngineError> {

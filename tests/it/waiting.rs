@@ -91,3 +91,41 @@ async fn an_idle_source_is_not_written_to_without_end() {
     let apart = moves[1] - moves[0];
     assert!(apart > Duration::from_secs(3), "{apart:?} between two positions of an idle source");
 }
+
+/// A hold that nobody releases would last 20 s.
+#[tokio::test]
+async fn nothing_is_held_up_for_a_verify_that_was_killed() {
+    let (db, client, daemon) = daemon().await;
+    let ask = "INSERT INTO analytics_state.request (kind, arguments) VALUES ('hold', '{}') RETURNING id";
+    let shown = async |n: i32| {
+        let today = rows(&client, "SELECT total_sales_count FROM analytics.daily_sales_today").await;
+        today == [[n.to_string()]]
+    };
+    // Killed while it holds.
+    let verify = connect(&db.url).await;
+    let id = rows(&verify, ask).await.concat().remove(0);
+    let answered = format!("SELECT 1 FROM analytics_state.request WHERE id = {id} AND state = 'done'");
+    wait_until("the hold is answered", PATIENCE, async || !rows(&client, &answered).await.is_empty()).await;
+    client.batch_execute(SALE).await.expect("sell");
+    let since = Instant::now();
+    drop(verify);
+    wait_until("the sale shows", PATIENCE, async || shown(1).await).await;
+    assert!(since.elapsed() < Duration::from_secs(10), "{:?}", since.elapsed());
+
+    // Killed before its hold was taken up: nobody ran.
+    assert!(daemon.terminate(Duration::from_secs(5)).await.success());
+    let verify = connect(&db.url).await;
+    let process = rows(&verify, "SELECT pg_backend_pid()").await.concat().remove(0);
+    rows(&verify, ask).await;
+    drop(verify);
+    let gone = format!("SELECT 1 FROM pg_stat_activity WHERE pid = {process}");
+    wait_until("its connection is gone", PATIENCE, async || rows(&client, &gone).await.is_empty()).await;
+    client.batch_execute(SALE).await.expect("sell");
+    let since = Instant::now();
+    tillstream(&db.daemon_toml(""), &["run", "--once"]).await.expect(0);
+    assert!(shown(2).await && since.elapsed() < Duration::from_secs(10), "{:?}", since.elapsed());
+    assert_eq!(
+        rows(&client, "SELECT state FROM analytics_state.request WHERE kind = 'hold' AND state <> 'done'").await.len(),
+        0
+    );
+}

@@ -83,6 +83,7 @@ impl Session {
         if self.counted.is_none_or(|counted| counted.elapsed() >= STATES) {
             self.count_stores().await?;
         }
+        self.end_forgotten_hold().await?;
         if asked {
             self.serve().await?;
         }
