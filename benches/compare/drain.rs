@@ -23,7 +23,7 @@ pub const CHANGES_PER_SALE: u64 = 9;
 /// Of one sale in `small_steps.pgbench`.
 const SMALL_STEPS_PER_SALE: u64 = 18;
 const COPIES: &str = "copies";
-const LOADED: &str = "loaded";
+pub const LOADED: &str = "loaded";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Contender {

@@ -78,11 +78,21 @@ impl Lab {
         Ok(Client::connect(&self.server.url_as(role, database), NoTls)?)
     }
 
-    /// Stops the server and keeps its data under this name.
-    pub fn save(&mut self, name: &str) -> Result<()> {
+    fn shut_down(&mut self) -> Result<()> {
         // What a checkpoint has written the end of the server need not write within its minute.
         self.connect("postgres")?.batch_execute("CHECKPOINT")?;
-        self.server.stop(StopMode::Fast)?;
+        Ok(self.server.stop(StopMode::Fast)?)
+    }
+
+    /// Stops the server and starts it on what it has.
+    pub fn restart(&mut self) -> Result<()> {
+        self.shut_down()?;
+        Ok(self.server.start_again()?)
+    }
+
+    /// Stops the server and keeps its data under this name.
+    pub fn save(&mut self, name: &str) -> Result<()> {
+        self.shut_down()?;
         let saved = self.saved(name);
         if saved.exists() {
             fs::remove_dir_all(&saved).with_context(|| format!("remove {}", saved.display()))?;
@@ -102,6 +112,14 @@ impl Lab {
             // Else the first to call fsync pays for all of it.
             nix::unistd::sync();
         }
+        Ok(self.server.start_again()?)
+    }
+
+    /// Starts the server on the data kept under this name, which are not kept any longer.
+    pub fn take_back(&mut self, name: &str) -> Result<()> {
+        self.stop()?;
+        let saved = self.saved(name);
+        fs::rename(&saved, self.server.data_dir()).with_context(|| format!("take back {}", saved.display()))?;
         Ok(self.server.start_again()?)
     }
 
