@@ -49,7 +49,8 @@ impl Workload {
     }
 
     async fn insert_batch(&mut self, db: &Db<'_>, product: i64) -> Result<(), Error> {
-        let (word, count) = (self.values.unique(), quantity(self.values.thousandths() * 20));
+        // What is on hand, at the highest price, still has to fit its report.
+        let (word, count) = (self.values.unique(), quantity(self.values.thousandths() * 2));
         let into = "products_product_batch (product_id, batch_number, quantity, purchase_price)";
         db.insert(&format!("{into} VALUES ({product}, 'B{word}', {count}, 1)")).await.map(drop)
     }
