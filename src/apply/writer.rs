@@ -44,7 +44,7 @@ pub struct Writer {
 }
 
 /// So many steps are folded at a time: what a change takes in memory until it is sent comes to some 5 kB.
-const PART: usize = 5_000;
+const PART: usize = 4_000;
 /// So many parts of a batch may be sent and not answered.
 const AHEAD: usize = 2;
 /// With more keys than this sums and report rows are written also in the middle of a transaction.
