@@ -23,6 +23,7 @@ pub const CHANGES_PER_SALE: u64 = 9;
 /// Of one sale in `small_steps.pgbench`.
 const SMALL_STEPS_PER_SALE: u64 = 18;
 const COPIES: &str = "copies";
+/// The state with a backlog in the slots.
 pub const LOADED: &str = "loaded";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -216,11 +217,6 @@ pub fn fill_slots(lab: &mut Lab, backlog: Backlog, scale: &Scale, slots: &[&str]
 pub fn one_transaction(lab: &Lab, scale: &Scale, sales: u64) -> Result<()> {
     let sql = scale.fill(&ONE_TRANSACTION.replace("{sales}", &sales.to_string()), "tenant_1", &lab.zone);
     Ok(lab.connect("postgres")?.batch_execute(&sql)?)
-}
-
-/// Starts the server on the state with the backlog.
-pub fn restore_backlog(lab: &mut Lab) -> Result<()> {
-    lab.restore(LOADED)
 }
 
 pub fn drain(lab: &Lab, contender: Contender, end: &str) -> Result<Drained> {

@@ -162,7 +162,7 @@ fn measure(bench: &Bench, size: &mut Size, round: usize) -> Result<()> {
     if once {
         lab.take_back(LOADED)?
     } else {
-        drain::restore_backlog(lab)?
+        lab.restore(LOADED)?
     }
     size.reader.push(drain::drain(lab, Contender::Recvlogical, &size.end)?.seconds);
 
@@ -170,7 +170,7 @@ fn measure(bench: &Bench, size: &mut Size, round: usize) -> Result<()> {
     if once {
         lab.restart()?
     } else {
-        drain::restore_backlog(lab)?
+        lab.restore(LOADED)?
     }
     size.drained.push(drain::drain(lab, Contender::Tillstream, &size.end)?.seconds);
     // What the copy has written and what came after it.

@@ -6,7 +6,7 @@ use anyhow::Result;
 use nix::sys::signal::Signal;
 
 use crate::Bench;
-use crate::drain::{self, Backlog, CHANGES_PER_SALE, Contender};
+use crate::drain::{self, Backlog, CHANGES_PER_SALE, Contender, LOADED};
 use crate::lab::Lab;
 use crate::pgbench::Pace;
 use crate::plot::Plot;
@@ -58,7 +58,7 @@ pub fn run(bench: &Bench) -> Result<Findings> {
         lab.restore(INITIAL)?;
         copying.push(lab.run_measured("first-copy", lab.tillstream(&["run", "--once"])?)?.1);
 
-        drain::restore_backlog(&mut lab)?;
+        lab.restore(LOADED)?;
         big.push(drain::drain(&lab, Contender::Tillstream, &end)?.usage);
         lab.verify()?;
         let peaks = [&*idle, &*busy, &*copying, &*big].map(|runs| runs.last().map_or(0.0, |usage| usage.rss_peak_mib));

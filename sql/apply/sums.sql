@@ -97,15 +97,9 @@ n AS MATERIALIZED (
   RETURNING c.*
 )
 
--- Part: how late customer ROWS pays.
--- name: delay_of
-coalesce((SELECT l.days FROM {state}.payment_delays({rows}.tenant_id, t.today - s.window_days, t.today) l
-                             WHERE l.customer_id = {rows}.customer_id), 0)
-
 -- The customers left unsettled: how late they pay is found out anew, and where a day may have lost its last sale the days
--- are counted. Of those whose only news is credit on counted sales of $3 or later the first is left as it was where all
--- payments are used up by the credit before that day, as with whoever pays after buying: nothing from there on is settled,
--- be it new or not.
+-- are counted. Where all that is new is credit of counted sales, of day $3 or later, and the credit before that day uses up
+-- all payments, as with whoever pays after buying, nothing from that day on is settled, new or not: how late they pay stays.
 -- name: settle_customers
 WITH n AS (
   SELECT o.tenant_id, o.customer_id, o.unsettled = 2 AS recount, f.*,
@@ -118,17 +112,19 @@ WITH n AS (
                 FROM {state}.sale f
                 WHERE f.tenant_id = k.tenant_id AND f.customer_id = k.customer_id AND f.credit IS NOT NULL
                   AND f.status = 'c' AND f.day >= k.credit_from) THEN o.delay_days
-              ELSE {+delay_of o} END AS delay
+              ELSE coalesce((SELECT l.days
+                             FROM {state}.payment_delays(o.tenant_id, t.today - s.window_days, t.today) l
+                             WHERE l.customer_id = o.customer_id), 0) END AS delay
   FROM unnest($1::integer[], $2::bigint[], $3::date[]) k(tenant_id, customer_id, credit_from)
   JOIN {state}.customer_total o ON o.tenant_id = k.tenant_id AND o.customer_id = k.customer_id AND o.unsettled <> 0
   JOIN {state}.tenant t ON t.id = k.tenant_id CROSS JOIN {state}.settings s
-  LEFT JOIN LATERAL (
+  CROSS JOIN LATERAL (
     SELECT min(d.day) FILTER (WHERE d.sales > 0) AS first_day, max(d.day) FILTER (WHERE d.sales > 0) AS last_day,
            coalesce(sum(d.sales) FILTER (WHERE w), 0)::bigint AS sales, coalesce(sum(d.spent) FILTER (WHERE w), 0) AS spent,
            coalesce(sum(d.credit_sales) FILTER (WHERE w), 0)::bigint AS credit_sales,
            coalesce(sum(d.credit) FILTER (WHERE w), 0) AS credit
     FROM {state}.customer_day d, LATERAL (SELECT d.day BETWEEN t.today - s.window_days AND t.today AS w) w
-    WHERE o.unsettled = 2 AND d.tenant_id = k.tenant_id AND d.customer_id = k.customer_id) f ON true
+    WHERE o.unsettled = 2 AND d.tenant_id = k.tenant_id AND d.customer_id = k.customer_id) f
 ), u AS (
   UPDATE {state}.customer_total c SET
     first_day_before = c.first_day, delay_days = n.delay, unsettled = 0,
