@@ -75,6 +75,13 @@ async fn new_credit_moves_how_late_a_customer_pays_only_where_it_has_to() {
     tillstream(&config, &["run", "--once"]).await.expect(0);
     assert_eq!(delays(&client).await, expected(|(.., delay)| *delay));
     tillstream(&config, &["verify"]).await.expect(0);
+
+    // What was bought 20 days ago is not in the window any more, but paid before all that is.
+    let config = db.daemon_toml("[rfm]\nwindow_days = 15\n");
+    tillstream(&config, &["run", "--once"]).await.expect(0);
+    let late: Vec<_> = delays(&client).await.into_iter().filter(|(_, days)| *days != 0).collect();
+    assert_eq!(late, [("earlier that day", 1), ("later that day", 3)]);
+    tillstream(&config, &["verify"]).await.expect(0);
 }
 
 /// In one transaction.
