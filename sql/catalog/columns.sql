@@ -3,7 +3,10 @@
 WITH asked AS MATERIALIZED (
   SELECT oid, has_table_privilege(oid, 'SELECT') AS readable FROM unnest($1::oid[]) AS r(oid)
 )
-SELECT a.attrelid, a.attname::text, a.attnum, a.atttypid, format_type(a.atttypid, a.atttypmod) AS type_name, a.attnotnull,
+SELECT a.attrelid, a.attname::text, a.attnum, a.atttypid, format_type(a.atttypid, a.atttypmod) AS type_name,
+       -- From PostgreSQL 18 on there may be NULLs from before the constraint.
+       a.attnotnull AND NOT EXISTS (SELECT FROM pg_constraint n WHERE n.conrelid = a.attrelid AND n.contype = 'n'
+                                      AND NOT n.convalidated AND a.attnum = ANY (n.conkey)) AS not_null,
        t.typtype = 'e' AS is_enum, t.typname = 'citext' AS is_citext, a.attgenerated <> '' AS generated,
        CASE WHEN t.typtype = 'e'
             THEN (SELECT jsonb_object_agg(e.oid::text, e.enumlabel) FROM pg_enum e WHERE e.enumtypid = t.oid) END AS labels,

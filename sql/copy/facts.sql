@@ -5,10 +5,12 @@
 WITH item AS (
   SELECT i.sale_id AS id, array_agg(i.id) AS item_ids, array_agg(i.product_id) AS item_products,
          array_agg(i.quantity) AS item_quantities, array_agg(i.unit_price) AS item_prices,
-         array_agg(i.line_total) AS item_totals, array_agg(coalesce(c.cost_price, 0)) AS item_costs
-  FROM (SELECT * FROM {table sale_item} o ORDER BY o.sale_id, o.id) i
-  LEFT JOIN (SELECT DISTINCT ON (p.product_id) p.product_id, p.cost_price FROM {table pricing} p
-             ORDER BY p.product_id, p.id DESC) c ON c.product_id = i.product_id
+         array_agg(i.line_total) AS item_totals, array_agg(coalesce(i.cost_price, 0)) AS item_costs
+  FROM (SELECT o.*, c.cost_price
+        FROM {table sale_item} o
+        LEFT JOIN (SELECT DISTINCT ON (p.product_id) p.product_id, p.cost_price FROM {table pricing} p
+                   ORDER BY p.product_id, p.id DESC) c ON c.product_id = o.product_id
+        ORDER BY o.sale_id, o.id) i
   GROUP BY i.sale_id
 ), payment AS (
   SELECT p.sale_id AS id, array_agg(p.id) AS payment_ids, array_agg(p.kind) AS payment_kinds,

@@ -6,18 +6,22 @@ WITH a AS (DELETE FROM {state}.daily WHERE tenant_id = $1), b AS (DELETE FROM {s
      e AS (DELETE FROM {state}.child WHERE tenant_id = $1)
 DELETE FROM {state}.inventory WHERE tenant_id = $1
 
--- In key order, as the rows are read and written by it.
+-- In key order, as the rows are read and written by it. Arrays are taken apart in the select list, at half the cost of a
+-- function in FROM; nothing is sorted that is not added up.
 -- name: build_product_days
 INSERT INTO {state}.product_day (tenant_id, product_id, day, lines, sales, quantity, revenue, price_sum, cost)
-SELECT f.tenant_id, i.product_id, f.day, count(*),
-       -- Distinct sales: the first line of a product in the sale stands for the sale.
-       count(*) FILTER (WHERE array_position(f.item_products, i.product_id) = i.line),
-       sum(i.quantity), sum(i.total), sum(i.price), coalesce(sum(i.quantity * i.cost), 0)
-FROM {state}.sale f JOIN {state}.tenant t ON t.id = f.tenant_id,
-     unnest(f.item_products, f.item_quantities, f.item_prices, f.item_totals, f.item_costs)
-       WITH ORDINALITY AS i(product_id, quantity, price, total, cost, line)
-WHERE f.tenant_id = $1 AND f.status = 'c' AND f.day >= t.horizon
-GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+SELECT $1, l.product_id, l.day, count(*), count(*) FILTER (WHERE l.first), sum(l.quantity), sum(l.total), sum(l.price),
+       coalesce(sum(l.cost), 0)
+FROM (SELECT i.product_id, i.day, i.quantity, i.total, i.price, i.quantity * i.cost AS cost,
+             -- Distinct sales: the first line of a product in the sale stands for the sale.
+             array_position(i.products, i.product_id) = i.line AS first
+      FROM (SELECT f.day, f.item_products AS products, generate_subscripts(f.item_products, 1) AS line,
+                   unnest(f.item_products) AS product_id, unnest(f.item_quantities) AS quantity,
+                   unnest(f.item_prices) AS price, unnest(f.item_totals) AS total, unnest(f.item_costs) AS cost
+            FROM {state}.sale f
+            WHERE f.tenant_id = $1 AND f.status = 'c' AND f.day >= (SELECT horizon FROM {state}.tenant WHERE id = $1)) i
+      ORDER BY 1, 2 OFFSET 0) l
+GROUP BY 2, 3
 
 -- Where the report has no row of tenant $1 yet; otherwise show_days_of_product_performance.
 -- name: build_product_performance
@@ -27,10 +31,11 @@ INSERT INTO {reports}.product_performance ({+performance_columns})
 -- In the order of the days, by which they are found when the day moves on.
 -- name: build_customer_days
 INSERT INTO {state}.customer_day (tenant_id, customer_id, day, sales, spent, credit_sales, credit)
-SELECT f.tenant_id, f.customer_id, f.day, count(*), sum(f.total), count(f.credit), coalesce(sum(f.credit), 0)
-FROM {state}.sale f
-WHERE f.tenant_id = $1 AND f.status = 'c' AND f.day IS NOT NULL AND f.customer_id IS NOT NULL
-GROUP BY 1, 2, 3 ORDER BY 3
+SELECT $1, f.customer_id, f.day, count(*), sum(f.total), count(f.credit), coalesce(sum(f.credit), 0)
+FROM (SELECT f.customer_id, f.day, f.total, f.credit FROM {state}.sale f
+      WHERE f.tenant_id = $1 AND f.status = 'c' AND f.day IS NOT NULL AND f.customer_id IS NOT NULL
+      ORDER BY f.day, f.customer_id OFFSET 0) f
+GROUP BY 2, 3 ORDER BY 3
 
 -- Part: the sums of all customers of tenant $1 who have a counted sale (their days are ROWS) or paid credit back.
 -- name: fresh_customers
@@ -95,10 +100,11 @@ SELECT $1, f.* FROM ({+fresh_inventory}) f
 
 -- name: build_children
 INSERT INTO {state}.child (tenant_id, kind, block, ids, sales)
-SELECT $1, c.kind, c.id >> 6, array_agg(c.id), array_agg(c.sale)
-FROM (SELECT 'i'::"char" AS kind, unnest(f.item_ids) AS id, f.id AS sale FROM {state}.sale f WHERE f.tenant_id = $1
-      UNION ALL SELECT 'p', unnest(f.payment_ids), f.id FROM {state}.sale f WHERE f.tenant_id = $1) c
-GROUP BY 2, 3
+SELECT $1, 'i'::"char", c.id >> 6, array_agg(c.id), array_agg(c.sale)
+FROM (SELECT unnest(f.item_ids) AS id, f.id AS sale FROM {state}.sale f WHERE f.tenant_id = $1) c GROUP BY 3
+UNION ALL
+SELECT $1, 'p'::"char", c.id >> 6, array_agg(c.id), array_agg(c.sale)
+FROM (SELECT unnest(f.payment_ids) AS id, f.id AS sale FROM {state}.sale f WHERE f.tenant_id = $1) c GROUP BY 3
 
 -- name: build_daily
 INSERT INTO {state}.daily (tenant_id, day, sales, total, discount, tax, cash, card, credit, other, quantity, products,
@@ -117,11 +123,11 @@ FROM (
          NULL::bigint AS opened, NULL::bigint AS closed
   FROM {state}.sale f WHERE f.tenant_id = $1 AND f.status IN ('c', 'r') AND f.day IS NOT NULL GROUP BY 1
   UNION ALL
-  SELECT f.day, NULL, NULL, NULL, NULL, sum(p.amount) FILTER (WHERE p.kind = 'c'), sum(p.amount) FILTER (WHERE p.kind = 'd'),
+  SELECT p.day, NULL, NULL, NULL, NULL, sum(p.amount) FILTER (WHERE p.kind = 'c'), sum(p.amount) FILTER (WHERE p.kind = 'd'),
          sum(p.amount) FILTER (WHERE p.kind = 'r'), sum(p.amount) FILTER (WHERE p.kind = 'o'),
          NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
-  FROM {state}.sale f, unnest(f.payment_kinds, f.payment_amounts) AS p(kind, amount)
-  WHERE f.tenant_id = $1 AND f.status = 'c' AND f.day IS NOT NULL GROUP BY 1
+  FROM (SELECT f.day, unnest(f.payment_kinds) AS kind, unnest(f.payment_amounts) AS amount
+        FROM {state}.sale f WHERE f.tenant_id = $1 AND f.status = 'c' AND f.day IS NOT NULL) p GROUP BY 1
   UNION ALL
   SELECT day, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, sum(quantity), count(*), NULL, NULL, NULL, NULL, NULL, NULL
   FROM {state}.product_day WHERE tenant_id = $1 AND lines > 0 GROUP BY 1

@@ -20,6 +20,10 @@ const COPIES: &str = include_str!("../../sql/copy/facts.sql");
 /// The check for odd values finds none, where the planner expects most rows: it would not share it out among processors.
 const SETTINGS: &str = "SET LOCAL work_mem = '128MB'; SET LOCAL jit = off; SET LOCAL enable_nestloop = off; \
     SET LOCAL default_statistics_target = 10; SET LOCAL parallel_tuple_cost = 0";
+/// The same for the POS's own server. What is read there is put together in the order of its keys: rows come as soon as
+/// they are sorted, so that both sides work at the same time, and where groups are more than the planner thinks (the keys of
+/// another POS are looked up) a hash table would be written to disk again and again.
+const READING: &str = "SET LOCAL work_mem = '32MB'; SET LOCAL jit = off; SET LOCAL enable_hashagg = off";
 /// Report rows are found by key, and so is their store. Others query them, too, by whatever column.
 const SHOWING: &str = "SET LOCAL enable_nestloop = on; SET LOCAL default_statistics_target TO DEFAULT";
 /// Tables that are read again once they are written, by the copy itself or by the writer's statements.
@@ -148,6 +152,8 @@ pub async fn facts(
         target.execute(sql.text(what), &[&id]).await.map_err(writing(what))?;
     }
     target.batch_execute(SETTINGS).await.map_err(writing("the session's settings"))?;
+    let preparing = |source| CopyError::Source { store: name.clone(), table: "settings", source };
+    source.client.batch_execute(READING).await.map_err(preparing)?;
     super::keys::store(source, target, sql, config, scope).await?;
     let expected = expected_rows(source.client, config, scope).await;
     let mut progress = Progress { rows: 0, expected, told: Instant::now(), tell };

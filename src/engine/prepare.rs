@@ -158,6 +158,7 @@ pub fn scope(config: &Config, store: &StoreTables) -> TenantScope {
         },
         has: store.tables.keys().copied().collect::<BTreeSet<TableKind>>(),
         forms: crate::source::forms(config, store),
+        filled: crate::source::filled(config, store),
     }
 }
 

@@ -316,7 +316,7 @@ async fn columns(client: &Client, oids: &[u32]) -> Result<BTreeMap<u32, Vec<Stor
             number: row.try_get("attnum")?,
             type_oid: row.try_get("atttypid")?,
             type_name: row.try_get("type_name")?,
-            not_null: row.try_get("attnotnull")?,
+            not_null: row.try_get("not_null")?,
             is_enum: row.try_get("is_enum")?,
             labels: row.try_get("labels")?,
             is_citext: row.try_get("is_citext")?,

@@ -1,7 +1,7 @@
 //! One table of a store held against its mapping: is it a table, are its columns there and of a usable type, may we
 //! read it, can its changes be followed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use postgres_types::Type;
 use tokio_postgres::Client;
@@ -151,6 +151,21 @@ pub fn forms(config: &Config, store: &StoreTables) -> Forms {
         }
     }
     forms
+}
+
+/// Which columns of a store are read just as they are and never hold a NULL.
+pub fn filled(config: &Config, store: &StoreTables) -> BTreeSet<(TableKind, &'static str)> {
+    let mut filled = BTreeSet::new();
+    for (kind, table) in &store.tables {
+        let Some(mapped) = config.mapping.tables.get(kind) else { continue };
+        for logical in kind.columns() {
+            if let Ok((None, StoreColumn { not_null: true, .. })) = read_as(table, logical, mapped.column(logical.name))
+            {
+                filled.insert((*kind, logical.name));
+            }
+        }
+    }
+    filled
 }
 
 /// The keys of one table must be numbers wherever they stand, or text wherever they stand.

@@ -28,7 +28,7 @@ pub const STREAM_APPLICATION: &str = "tillstream stream";
 
 pub use courtesy::{CourtesyError, giving_way};
 pub use error::{SourceError, SourceErrorKind};
-pub use mapped::forms;
+pub use mapped::{filled, forms};
 pub use session::{Fork, Identity, timeline_history};
 pub use snapshot::ExportedSnapshot;
 pub use stream::{Stream, StreamEvent};

@@ -113,7 +113,8 @@ impl Table<'_> {
                 ));
             }
         };
-        Ok(if column.nullable { value } else { format!("coalesce({value}, {})", zero(column.ty)) })
+        let bare = column.nullable || self.scope.filled.contains(&(self.kind, column.name));
+        Ok(if bare { value } else { format!("coalesce({value}, {})", zero(column.ty)) })
     }
 
     fn column(&mut self, column: &Column, physical: &Physical) -> Result<String, RenderError> {

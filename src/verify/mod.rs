@@ -47,6 +47,9 @@ pub struct TenantScope {
     pub has: BTreeSet<TableKind>,
     /// Which of its columns are not read just as they are.
     pub forms: Forms,
+    /// Which of the others never hold a NULL. Nothing depends on it but the server's plans: of a bare column it knows how
+    /// many values there are, and that an index has them in order.
+    pub filled: BTreeSet<(TableKind, &'static str)>,
 }
 
 /// Every key of the store that the POS keeps as text: (whose key, key). `None`: it has none.

@@ -52,6 +52,7 @@ fn scope(name: &str, zone: Tz, now: DateTime<Utc>, by_movements: bool) -> Tenant
         stock_source: StockSource::Auto,
         has,
         forms: Default::default(),
+        filled: Default::default(),
     }
 }
 
