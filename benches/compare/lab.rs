@@ -43,7 +43,13 @@ pub struct Lab {
 
 impl Lab {
     pub fn start(bench: &Bench) -> Result<Lab> {
-        let settings = SETTINGS.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
+        Lab::with(bench, &[])
+    }
+
+    /// With settings besides.
+    pub fn with(bench: &Bench, settings: &[(&str, &str)]) -> Result<Lab> {
+        let settings =
+            SETTINGS.iter().chain(settings).map(|(key, value)| (key.to_string(), value.to_string())).collect();
         let server = Postgres::start(StartOptions { settings, fsync: true, ..StartOptions::default() })?;
         let tools = tools(&server.binaries().bin);
         let missing: Vec<&str> = TOOLS.into_iter().filter(|tool| !tools.join(tool).is_file()).collect();

@@ -23,6 +23,7 @@ mod plot;
 mod price;
 mod probe;
 mod procs;
+mod profile;
 mod report;
 mod say;
 mod sizes;
@@ -86,11 +87,14 @@ enum Part {
     Growth,
     /// The heavy jobs, and the stream meanwhile
     Jobs,
+    /// Where the time goes, by process and by statement
+    Profile,
     /// Nothing is measured: page and plots are written anew from what lies there
     Page,
 }
 
-const PARTS: [Part; 7] = [Part::Drain, Part::Fresh, Part::Price, Part::Copy, Part::Memory, Part::Growth, Part::Jobs];
+const PARTS: [Part; 8] =
+    [Part::Drain, Part::Fresh, Part::Price, Part::Copy, Part::Memory, Part::Growth, Part::Jobs, Part::Profile];
 
 impl Part {
     fn name(self) -> &'static str {
@@ -102,6 +106,7 @@ impl Part {
             Part::Memory => "memory",
             Part::Growth => "growth",
             Part::Jobs => "jobs",
+            Part::Profile => "profile",
             Part::Page => "page",
         }
     }
@@ -115,6 +120,7 @@ impl Part {
             Part::Memory => "Memory",
             Part::Growth => "Growth",
             Part::Jobs => "Jobs",
+            Part::Profile => "Where the time goes",
             Part::Page => "",
         }
     }
@@ -128,6 +134,7 @@ impl Part {
             Part::Memory => memory::run(bench),
             Part::Growth => growth::run(bench),
             Part::Jobs => jobs::run(bench),
+            Part::Profile => profile::run(bench),
             Part::Page => Ok(Findings::default()),
         }
     }

@@ -69,6 +69,12 @@ impl Lab {
         Ok(Load { lab: self, running: self.spawn("pgbench", command)? })
     }
 
+    /// Sales so far in the first store, by the counter of their ids.
+    pub fn sold(&self) -> Result<f64> {
+        let query = "SELECT last_value FROM tenant_1.sales_sale_id_seq";
+        Ok(self.connect("postgres")?.query_one(query, &[])?.try_get::<_, i64>(0)? as f64)
+    }
+
     fn pgbench(&self, scale: &Scale, script: &str, clients: u32) -> Result<std::process::Command> {
         let file = self.dir().join("script.pgbench");
         fs::write(&file, script).with_context(|| format!("write {}", file.display()))?;

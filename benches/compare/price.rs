@@ -175,20 +175,14 @@ pub fn run(bench: &Bench) -> Result<Findings> {
 fn measure(lab: &Lab, scale: &Scale, pace: Pace, bench: &Bench, beside: Option<u32>) -> Result<Measured> {
     lab.connect("postgres")?.batch_execute("CHECKPOINT")?;
     let time: Duration = bench.sizes.time;
-    let before = sold(lab)?;
+    let before = lab.sold()?;
     let watch = Watch::start(lab.server.pid(), beside);
     let begun = Instant::now();
     let sales = lab.load(scale, pace, bench.sizes.clients, time)?.finish()?;
     let took = begun.elapsed().as_secs_f64();
     let usage = watch.finish();
     let share = FOLLOWERS.iter().map(|role| usage.cpu(role)).sum::<f64>() / took;
-    Ok(Measured { sales, usage, sold: sold(lab)? - before, share })
-}
-
-/// Sales so far, by the counter of their ids.
-fn sold(lab: &Lab) -> Result<f64> {
-    let query = "SELECT last_value FROM tenant_1.sales_sale_id_seq";
-    Ok(lab.connect("postgres")?.query_one(query, &[])?.try_get::<_, i64>(0)? as f64)
+    Ok(Measured { sales, usage, sold: lab.sold()? - before, share })
 }
 
 fn each(measured: &[Measured], of: impl Fn(&Measured) -> f64) -> Vec<f64> {
