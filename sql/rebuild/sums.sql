@@ -21,7 +21,7 @@ FROM (SELECT i.product_id, i.day, i.quantity, i.total, i.price, i.quantity * i.c
             FROM {state}.sale f
             WHERE f.tenant_id = $1 AND f.status = 'c' AND f.day >= (SELECT horizon FROM {state}.tenant WHERE id = $1)) i
       ORDER BY 1, 2 OFFSET 0) l
-GROUP BY 2, 3
+GROUP BY 2, 3 ORDER BY 2, 3
 
 -- Where the report has no row of tenant $1 yet; otherwise show_days_of_product_performance.
 -- name: build_product_performance
@@ -98,6 +98,7 @@ INSERT INTO {state}.inventory (tenant_id, product_id, on_hand, reserved, sold, c
   max_quantity, shown)
 SELECT $1, f.* FROM ({+fresh_inventory}) f
 
+-- Items and payments apart, each in a hash table of its own.
 -- name: build_children
 INSERT INTO {state}.child (tenant_id, kind, block, ids, sales)
 SELECT $1, 'i'::"char", c.id >> 6, array_agg(c.id), array_agg(c.sale)
