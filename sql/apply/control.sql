@@ -1,9 +1,10 @@
 -- What goes on beside the batches: the heartbeat, requests of commands, the state of stores.
 
--- What the writer's session must know every moment: how far its commits are on disk, whether anybody asks for something,
--- and whether anybody waits for a position (see wait_for; the lock is given back with the statement).
+-- What the writer's session must know every moment: where the WAL with its commits ends, how far it is on disk, whether
+-- anybody asks for something, and whether anybody waits for a position (see wait_for; the lock is given back with the
+-- statement).
 -- name: heartbeat
-SELECT pg_current_wal_flush_lsn(), EXISTS (SELECT FROM {state}.request WHERE state = 'new'),
+SELECT pg_current_wal_insert_lsn(), pg_current_wal_flush_lsn(), EXISTS (SELECT FROM {state}.request WHERE state = 'new'),
        NOT pg_try_advisory_xact_lock(8388354994069399924)
 
 -- Nobody is held up for somebody who is not there any more; other requests are to be done whoever waits.

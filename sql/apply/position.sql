@@ -24,10 +24,6 @@ BEGIN
 -- name: commit
 COMMIT
 
--- Where the target's WAL ends after the commit.
--- name: end_of_wal
-SELECT pg_current_wal_insert_lsn()
-
 -- The source has failed over: the position holds on its new timeline, too.
 -- name: follow_timeline
 UPDATE {state}.position SET timeline = $2, updated_at = now() WHERE lsn = $1

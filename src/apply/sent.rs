@@ -44,8 +44,6 @@ impl Answers {
 pub struct Sent {
     /// Of what was sent together, in order.
     answers: VecDeque<Answers>,
-    /// The answer to the last statement answered.
-    last: Option<Row>,
     /// What it comes to, if all goes well.
     applied: Applied,
     end: Option<End>,
@@ -55,7 +53,7 @@ pub struct Sent {
 impl Sent {
     /// Nothing sent yet. `applied`: what the batch comes to, `applied.position` being where it begins.
     pub(super) fn new(applied: Applied, end: Option<End>, began: Moment) -> Sent {
-        Sent { answers: VecDeque::new(), last: None, applied, end, began }
+        Sent { answers: VecDeque::new(), applied, end, began }
     }
 
     /// Sends calls in order, without waiting for answers; all of them are prepared.
@@ -92,11 +90,10 @@ impl Sent {
             let answers = answers.here().await?;
             self.answers.pop_front();
             for answer in answers {
-                let rows = answer.map_err(|e| match taken(&e) {
+                answer.map_err(|e| match taken(&e) {
                     true => ApplyError::Taken { expected: stood },
                     false => ApplyError::Database(e),
                 })?;
-                self.last = rows.into_iter().next();
             }
         }
         Ok(())
@@ -111,7 +108,7 @@ impl Sent {
         let mut applied = Applied { took: self.began.elapsed(), ..self.applied };
         if let Some(end) = self.end {
             applied.position = end.lsn;
-            applied.committed = self.last.take().map(|row| row.try_get(0)).transpose()?;
+            applied.committed = true;
             applied.committed_at = end.committed_at.filter(|_| applied.transactions > 0);
         }
         Ok(applied)

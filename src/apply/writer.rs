@@ -55,9 +55,8 @@ const UNSHOWN: usize = 50_000;
 pub struct Applied {
     /// The stored position after it.
     pub position: Lsn,
-    /// The target's WAL position after the commit: once that is flushed, `position` may be confirmed to the slot.
-    /// `None`: nothing was committed yet.
-    pub committed: Option<Lsn>,
+    /// It is committed, though perhaps not on disk yet; `false`: written into the transaction that stays open.
+    pub committed: bool,
     pub changes: usize,
     /// Source transactions that ended in it.
     pub transactions: usize,
@@ -200,7 +199,7 @@ impl Writer {
             keys::resolve(&self.client, &mut self.sql, &mut batch.steps).await?;
         }
         let took = began.elapsed();
-        let applied = Applied { position, committed: None, changes, transactions, committed_at: None, took };
+        let applied = Applied { position, committed: false, changes, transactions, committed_at: None, took };
         let mut sent = Sent::new(applied, batch.end, began);
         match self.send_steps(&mut sent, batch).await {
             Ok(()) => Ok(sent),
@@ -230,8 +229,7 @@ impl Writer {
         if let Some(end) = &batch.end {
             let moved: [Box<dyn ToSql + Sync + Send>; 3] =
                 [Box::new(position), Box::new(end.lsn), Box::new(end.committed_at)];
-            let calls = vec![("move_position", moved.into()), ("commit", Vec::new()), ("end_of_wal", Vec::new())];
-            self.hand_over(sent, calls).await?;
+            self.hand_over(sent, vec![("move_position", moved.into()), ("commit", Vec::new())]).await?;
             self.sent = end.lsn;
             self.open = false;
         }
@@ -272,7 +270,7 @@ impl Writer {
 
     /// A batch that was sent is written.
     pub fn acknowledged(&mut self, applied: &Applied) {
-        if applied.committed.is_some() {
+        if applied.committed {
             self.position = applied.position;
         }
     }
@@ -355,16 +353,15 @@ impl Writer {
         Ok(changed)
     }
 
-    /// Forces everything committed so far to disk. Comes back: how far the target's WAL is flushed.
+    /// Forces everything committed so far to disk.
     ///
     /// # Errors
     /// As [`Writer::apply`].
-    pub async fn flush(&mut self) -> Result<Lsn, ApplyError> {
+    pub async fn flush(&mut self) -> Result<(), ApplyError> {
         self.client.batch_execute("BEGIN; SET LOCAL synchronous_commit = on").await?;
         self.sql.prepare(&self.client, &["move_position"]).await?;
         let none: Option<Instant> = None;
         self.sql.query(&self.client, "move_position", &[&self.position, &self.position, &none]).await?;
-        self.client.batch_execute("COMMIT").await?;
-        Ok(self.client.query_one("SELECT pg_current_wal_flush_lsn()", &[]).await?.try_get(0)?)
+        Ok(self.client.batch_execute("COMMIT").await?)
     }
 }

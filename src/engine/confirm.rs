@@ -3,37 +3,41 @@
 //! The target's commits do not wait for the disk. A position may be confirmed only once the commit that stored it is
 //! flushed there: else a crash of the target takes the position back behind what the source has given up.
 
-use std::collections::VecDeque;
-
 use crate::lsn::Lsn;
 
 #[derive(Debug, Default)]
 pub struct Confirmations {
-    /// (target's WAL position after the commit, source position it stored), oldest first.
-    waiting: VecDeque<(Lsn, Lsn)>,
+    /// The source position that the last commit at the target stored, if it was not asked about yet.
+    stored: Option<Lsn>,
+    /// One that was stored before the target's WAL ended here: (where, the position).
+    awaited: Option<(Lsn, Lsn)>,
 }
 
 impl Confirmations {
-    /// A commit at the target stored `position`; it is durable once the target's WAL is flushed up to `committed`.
-    pub fn committed(&mut self, committed: Lsn, position: Lsn) {
-        self.waiting.push_back((committed, position));
+    /// A commit at the target stored `position`.
+    pub fn stored(&mut self, position: Lsn) {
+        self.stored = Some(position);
     }
 
-    /// The target's WAL is flushed up to `flushed`: the position that may be confirmed now, if it is a new one.
-    pub fn flushed(&mut self, flushed: Lsn) -> Option<Lsn> {
-        let mut durable = None;
-        while let Some((committed, position)) = self.waiting.front().copied() {
-            if committed > flushed {
-                break;
-            }
-            durable = Some(position);
-            self.waiting.pop_front();
+    /// After everything stored so far the target's WAL ends at `end`, at most; it is flushed up to `flushed`. The position
+    /// that may be confirmed now, if it is a new one.
+    pub fn durable(&mut self, end: Lsn, flushed: Lsn) -> Option<Lsn> {
+        let reached = |awaited: &mut (Lsn, Lsn)| awaited.0 <= flushed;
+        let before = self.awaited.take_if(reached);
+        if self.awaited.is_none() {
+            self.awaited = self.stored.take().map(|position| (end, position));
         }
-        durable
+        self.awaited.take_if(reached).or(before).map(|(_, position)| position)
+    }
+
+    /// Everything stored is flushed: the position that may be confirmed now, if it is a new one.
+    pub fn all_durable(&mut self) -> Option<Lsn> {
+        let awaited = self.awaited.take().map(|(_, position)| position);
+        self.stored.take().or(awaited)
     }
 
     pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+        self.stored.is_none() && self.awaited.is_none()
     }
 }
 
@@ -44,13 +48,39 @@ mod tests {
     #[test]
     fn nothing_is_confirmed_before_it_is_on_disk() {
         let mut c = Confirmations::default();
-        c.committed(Lsn(10), Lsn(1));
-        c.committed(Lsn(20), Lsn(2));
-        c.committed(Lsn(30), Lsn(3));
-        assert_eq!(c.flushed(Lsn(9)), None);
-        assert_eq!(c.flushed(Lsn(20)), Some(Lsn(2)));
-        assert_eq!(c.flushed(Lsn(29)), None);
-        assert_eq!(c.flushed(Lsn(40)), Some(Lsn(3)));
+        c.stored(Lsn(1));
+        assert_eq!(c.durable(Lsn(10), Lsn(9)), None);
+        // Stored since; what is asked about meanwhile is the first.
+        c.stored(Lsn(2));
+        c.stored(Lsn(3));
+        assert_eq!(c.durable(Lsn(30), Lsn(9)), None);
+        assert_eq!(c.durable(Lsn(31), Lsn(10)), Some(Lsn(1)));
+        assert_eq!(c.durable(Lsn(40), Lsn(30)), None);
+        assert!(!c.is_empty());
+        assert_eq!(c.durable(Lsn(40), Lsn(31)), Some(Lsn(3)));
         assert!(c.is_empty());
+        assert_eq!(c.durable(Lsn(50), Lsn(50)), None);
+        // On disk as soon as it is asked about.
+        c.stored(Lsn(4));
+        assert_eq!(c.durable(Lsn(60), Lsn(60)), Some(Lsn(4)));
+        // The newer of two.
+        c.stored(Lsn(5));
+        assert_eq!(c.durable(Lsn(70), Lsn(69)), None);
+        c.stored(Lsn(6));
+        assert_eq!(c.durable(Lsn(80), Lsn(80)), Some(Lsn(6)));
+    }
+
+    #[test]
+    fn at_the_end_everything_is() {
+        let mut c = Confirmations::default();
+        c.stored(Lsn(1));
+        assert_eq!(c.durable(Lsn(10), Lsn(9)), None);
+        assert_eq!(c.all_durable(), Some(Lsn(1)));
+        c.stored(Lsn(2));
+        assert_eq!(c.durable(Lsn(20), Lsn(9)), None);
+        c.stored(Lsn(3));
+        assert_eq!(c.all_durable(), Some(Lsn(3)));
+        assert!(c.is_empty());
+        assert_eq!(c.all_durable(), None);
     }
 }

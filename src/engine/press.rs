@@ -81,7 +81,7 @@ impl Press {
         self.sent.pop_front();
         match answered {
             Ok(applied) => {
-                self.written = Some(applied).filter(|applied| applied.committed.is_some()).or(self.written);
+                self.written = Some(applied).filter(|applied| applied.committed).or(self.written);
                 return Ok(Some(applied));
             }
             Err(e) => self.fail(e),

@@ -302,7 +302,7 @@ impl Session {
     fn written(&mut self, written: Option<Applied>) -> Result<(), EngineError> {
         self.progress.heard();
         if let Some(applied) = written {
-            self.apart = self.apart.filter(|until| applied.committed.is_none() || applied.position < *until);
+            self.apart = self.apart.filter(|until| !applied.committed || applied.position < *until);
             self.applied(applied);
         }
         if let Some(press) = self.press.take_if(|press| press.is_done()) {
@@ -323,8 +323,8 @@ impl Session {
     }
 
     fn applied(&mut self, applied: Applied) {
-        if let Some(committed) = applied.committed {
-            self.confirmations.committed(committed, applied.position);
+        if applied.committed {
+            self.confirmations.stored(applied.position);
             self.moved = Moment::now();
         }
         self.progress.applied(&applied, self.clock.now());

@@ -76,8 +76,9 @@ impl Session {
         let rows = writer.sql.query(&writer.client, "heartbeat", &[]).await?;
         self.beaten = Moment::now();
         let Some(row) = rows.first() else { return Ok(()) };
-        let (flushed, asked, awaited): (Lsn, bool, bool) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-        if let Some(position) = self.confirmations.flushed(flushed) {
+        let (end, flushed): (Lsn, Lsn) = (row.try_get(0)?, row.try_get(1)?);
+        let (asked, awaited): (bool, bool) = (row.try_get(2)?, row.try_get(3)?);
+        if let Some(position) = self.confirmations.durable(end, flushed) {
             self.stream.confirm(position);
         }
         if self.counted.is_none_or(|counted| counted.elapsed() >= STATES) {
@@ -144,8 +145,8 @@ impl Session {
         if self.confirmations.is_empty() || writer.is_open() {
             return Ok(());
         }
-        let flushed = writer.flush().await?;
-        if let Some(position) = self.confirmations.flushed(flushed) {
+        writer.flush().await?;
+        if let Some(position) = self.confirmations.all_durable() {
             self.stream.confirm(position);
         }
         Ok(())
