@@ -9,7 +9,7 @@ use futures_util::future::{BoxFuture, join_all};
 use futures_util::poll;
 use tokio::task::JoinHandle;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Error, Row};
+use tokio_postgres::{Client, Error};
 
 use super::ApplyError;
 use super::batch::End;
@@ -21,17 +21,17 @@ use crate::lsn::Lsn;
 /// The SQLSTATE of `{state}.taken`.
 const TAKEN: &str = "TS001";
 
-/// What one call came to.
-type Answer = BoxFuture<'static, Result<Vec<Row>, Error>>;
+/// What one call came to; what its statement has to say to somebody it says with an error.
+type Answer = BoxFuture<'static, Result<u64, Error>>;
 
 enum Answers {
-    Awaited(JoinHandle<Vec<Result<Vec<Row>, Error>>>),
-    Here(Vec<Result<Vec<Row>, Error>>),
+    Awaited(JoinHandle<Vec<Result<u64, Error>>>),
+    Here(Vec<Result<u64, Error>>),
 }
 
 impl Answers {
     /// May be dropped while it waits.
-    async fn here(&mut self) -> Result<Vec<Result<Vec<Row>, Error>>, ApplyError> {
+    async fn here(&mut self) -> Result<Vec<Result<u64, Error>>, ApplyError> {
         match self {
             // It is never aborted, and it does nothing but wait.
             Answers::Awaited(answers) => answers.await.map_err(|_| ApplyError::Unanswered),
@@ -64,8 +64,8 @@ impl Sent {
                 let params: Vec<&(dyn ToSql + Sync)> =
                     params.iter().map(|p| p.as_ref() as &(dyn ToSql + Sync)).collect();
                 match statement {
-                    Ok(statement) => client.query(&statement, &params).await,
-                    Err(text) => client.query(text.as_str(), &params).await,
+                    Ok(statement) => client.execute(&statement, &params).await,
+                    Err(text) => client.execute(text.as_str(), &params).await,
                 }
             })
         });

@@ -7,9 +7,9 @@ use crate::lsn::Lsn;
 
 #[derive(Debug, Default)]
 pub struct Confirmations {
-    /// The source position that the last commit at the target stored, if it was not asked about yet.
+    /// The source position that the last commit at the target stored, while nobody has asked where its WAL ends after it.
     stored: Option<Lsn>,
-    /// One that was stored before the target's WAL ended here: (where, the position).
+    /// (Where the target's WAL ended after a commit, the position that it stored), while that is not flushed.
     awaited: Option<(Lsn, Lsn)>,
 }
 
