@@ -61,10 +61,11 @@ WHERE id = $1 RETURNING days_left
 -- name: end_day
 UPDATE {state}.tenant SET days_left = '{}' WHERE id = $1
 
+-- The store's name stands for itself here: joined with, and without nested loops, it would be the rows of all stores.
 -- name: show_dimension_products
 WITH gone AS (
-  UPDATE {reports}.product r SET deleted_at = now(), updated_at = now() FROM {state}.tenant t
-  WHERE t.id = $1 AND r.tenant = t.tenant AND r.deleted_at IS NULL
+  UPDATE {reports}.product r SET deleted_at = now(), updated_at = now()
+  WHERE r.tenant = (SELECT tenant FROM {state}.tenant WHERE id = $1) AND r.deleted_at IS NULL
     AND NOT EXISTS (SELECT FROM {state}.product p WHERE p.tenant_id = $1 AND p.id = r.product_id)
 )
 INSERT INTO {reports}.product AS r (tenant, product_id, name, sku, barcode, is_active, source_key)
@@ -78,8 +79,8 @@ WHERE (r.name, r.sku, r.barcode, r.is_active, r.source_key, r.deleted_at)
 
 -- name: show_dimension_customers
 WITH gone AS (
-  UPDATE {reports}.customer r SET deleted_at = now(), updated_at = now() FROM {state}.tenant t
-  WHERE t.id = $1 AND r.tenant = t.tenant AND r.deleted_at IS NULL
+  UPDATE {reports}.customer r SET deleted_at = now(), updated_at = now()
+  WHERE r.tenant = (SELECT tenant FROM {state}.tenant WHERE id = $1) AND r.deleted_at IS NULL
     AND NOT EXISTS (SELECT FROM {state}.customer c WHERE c.tenant_id = $1 AND c.id = r.customer_id)
 )
 INSERT INTO {reports}.customer AS r (tenant, customer_id, full_name, phone, customer_type, is_active, source_key)
@@ -144,10 +145,12 @@ LIMIT 5) u
 LEFT JOIN {state}.source_key k ON k.tenant_id = $1 AND k.kind = u.kind AND k.id = u.id
 
 -- Which of the tables $2 of the schema $1 have had more changes, those of this transaction among them, than the planner's
--- statistics know rows: the rest is left to autovacuum.
+-- statistics know rows: the rest is left to autovacuum. The views of these figures would go through every table there is.
 -- name: outgrown
 SELECT c.relname::text
-FROM pg_class c LEFT JOIN pg_stat_all_tables s ON s.relid = c.oid LEFT JOIN pg_stat_xact_all_tables x ON x.relid = c.oid
+FROM pg_class c
 WHERE c.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = $1) AND c.relname = ANY ($2)
   AND (NOT current_setting('track_counts')::boolean
-       OR coalesce(s.n_mod_since_analyze, 0) + coalesce(x.n_tup_ins + x.n_tup_upd + x.n_tup_del, 0) >= greatest(c.reltuples, 1))
+       OR coalesce(pg_stat_get_mod_since_analyze(c.oid), 0) + coalesce(pg_stat_get_xact_tuples_inserted(c.oid), 0)
+          + coalesce(pg_stat_get_xact_tuples_updated(c.oid), 0) + coalesce(pg_stat_get_xact_tuples_deleted(c.oid), 0)
+          >= greatest(c.reltuples, 1))

@@ -19,6 +19,13 @@ impl Writer {
     /// # Errors
     /// As [`Writer::apply`]; [`ApplyError::Overflow`] names the store.
     pub async fn apply_apart(&mut self, batch: Batch) -> Result<Applied, ApplyError> {
+        self.as_it_comes = true;
+        let applied = self.apply_each(batch).await;
+        self.as_it_comes = false;
+        applied
+    }
+
+    async fn apply_each(&mut self, batch: Batch) -> Result<Applied, ApplyError> {
         let mut parts: BTreeMap<TenantId, Vec<Step>> = BTreeMap::new();
         for tenant in batch.steps.iter().filter_map(Step::tenant) {
             parts.entry(tenant).or_default();

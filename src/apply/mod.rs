@@ -4,7 +4,8 @@
 //! batch ─> needs ─ load ─> working set ─ fold ─> deltas ─ write ─> facts, sums, report rows ─ position ─> COMMIT
 //!                  load.rs               facts/  reports/ write.rs                            writer.rs
 //! ```
-//! A large batch is folded in parts: the facts of each are written at once, sums and report rows at the end of all.
+//! A large batch is folded in parts: the facts of each are written at once, sums and report rows at the end of all. Of a
+//! transaction larger than a batch what adds to sales is set aside until its end (staging.rs).
 //!
 //! Invariant: the position is moved by the same transaction that writes what happened up to it, and only from where
 //! this writer last left it. So a crash anywhere counts nothing twice, and a second writer cannot interleave.
@@ -21,6 +22,7 @@ pub mod load;
 pub mod migrate;
 pub mod rows;
 mod sent;
+mod staging;
 pub mod statements;
 pub mod write;
 pub mod writer;
@@ -52,6 +54,9 @@ pub enum ApplyError {
         "the stored position is no longer {expected}: another process wrote it; only one daemon may write these reports"
     )]
     Taken { expected: Lsn },
+    /// A defect of ours.
+    #[error("a change that was set aside: {0}")]
+    Staging(postcard::Error),
     /// The program is ending. The position at the next start tells whether it was written.
     #[error("the answer to a batch is not waited for any more")]
     Unanswered,
@@ -68,7 +73,7 @@ impl ApplyError {
         match self {
             ApplyError::Refused(..) | ApplyError::Overflow(..) => true,
             ApplyError::Database(e) => does_not_fit(e),
-            ApplyError::Taken { .. } | ApplyError::Unanswered => false,
+            ApplyError::Taken { .. } | ApplyError::Staging(_) | ApplyError::Unanswered => false,
         }
     }
 }

@@ -7,9 +7,10 @@ use tokio_postgres::{Client, Row, Statement};
 
 use crate::sql::ident;
 
-const FILES: [&str; 14] = [
+const FILES: [&str; 15] = [
     include_str!("../../sql/apply/load.sql"),
     include_str!("../../sql/apply/facts.sql"),
+    include_str!("../../sql/apply/staging.sql"),
     include_str!("../../sql/apply/source_keys.sql"),
     include_str!("../../sql/apply/sums.sql"),
     include_str!("../../sql/apply/show.sql"),

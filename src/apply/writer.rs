@@ -11,6 +11,7 @@ use super::bulk::Bulk;
 use super::cache::{self, Cache};
 use super::known::Known;
 pub use super::sent::Sent;
+use super::staging::{self, Large};
 use super::statements::Statements;
 use super::write::{self, Call};
 use super::{ApplyError, keys, load};
@@ -38,17 +39,24 @@ pub struct Writer {
     sent: Lsn,
     /// A source transaction larger than a batch is being written.
     pub(super) open: bool,
+    pub(super) large: Large,
+    /// Nothing of it is set aside.
+    pub(super) as_it_comes: bool,
+    /// Called now and then while a long batch is written.
+    pub moves_on: Arc<dyn Fn() + Send + Sync>,
     /// What is written of it but not yet part of sums and report rows: they are written once, at its end. A row that is
     /// written again and again in one transaction gets slower with each time.
-    unshown: Deltas,
+    pub(super) unshown: Deltas,
 }
 
 /// So many steps are folded at a time: what a change takes in memory until it is sent comes to some 5 kB.
 const PART: usize = 4_000;
 /// So many parts of a batch may be sent and not answered.
 const AHEAD: usize = 2;
+/// After so many steps others have their turn: the server reads what was sent to it while the next part is folded.
+const TURN: usize = 500;
 /// With more keys than this sums and report rows are written also in the middle of a transaction.
-const UNSHOWN: usize = 50_000;
+pub(super) const UNSHOWN: usize = 50_000;
 
 /// What a write came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,6 +125,9 @@ impl Writer {
             position,
             sent: position,
             open: false,
+            large: Large::None,
+            as_it_comes: false,
+            moves_on: Arc::new(|| {}),
             unshown: Deltas::default(),
         };
         writer.recall().await?;
@@ -215,16 +226,21 @@ impl Writer {
             self.hand_over(sent, vec![("begin", Vec::new())]).await?;
             self.open = true;
         }
-        for part in in_parts(batch.steps, PART) {
-            let set = self.fold(part).await?;
-            self.unshown.take_in(&set, &self.calendar).map_err(|(tenant, e)| ApplyError::Refused(tenant, e))?;
-            self.hand_over(sent, write::facts(&set)?).await?;
-            self.cache.take_in(set);
-            sent.wait(AHEAD).await?;
+        let mut steps = batch.steps;
+        let end = steps.iter().position(|step| matches!(step, Step::Commit));
+        if self.large != Large::None || end.is_none() && !steps.is_empty() {
+            let rest = steps.split_off(end.unwrap_or(steps.len()));
+            self.write_large(sent, steps).await?;
+            if end.is_some() {
+                self.write_staged(sent).await?;
+                self.large = Large::None;
+            }
+            steps = rest;
         }
+        staging::by_sale(&mut steps, PART);
+        self.write_parts(sent, steps).await?;
         if batch.end.is_some() || self.unshown.len() > UNSHOWN {
-            let sums = self.sums()?;
-            self.hand_over(sent, sums).await?;
+            self.write_sums(sent).await?;
         }
         if let Some(end) = &batch.end {
             let moved: [Box<dyn ToSql + Sync + Send>; 3] =
@@ -236,7 +252,25 @@ impl Writer {
         Ok(())
     }
 
-    async fn hand_over(&mut self, sent: &mut Sent, calls: Vec<Call>) -> Result<(), ApplyError> {
+    /// Writes the facts that come of the steps.
+    pub(super) async fn write_parts(&mut self, sent: &mut Sent, steps: Vec<Step>) -> Result<(), ApplyError> {
+        for part in in_parts(steps, PART) {
+            let set = self.fold(part).await?;
+            self.unshown.take_in(&set, &self.calendar).map_err(|(tenant, e)| ApplyError::Refused(tenant, e))?;
+            self.hand_over(sent, write::facts(&set)?).await?;
+            self.cache.take_in(set);
+            sent.wait(AHEAD).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes sums and report rows of what was written and not shown yet.
+    pub(super) async fn write_sums(&mut self, sent: &mut Sent) -> Result<(), ApplyError> {
+        let sums = self.sums()?;
+        self.hand_over(sent, sums).await
+    }
+
+    pub(super) async fn hand_over(&mut self, sent: &mut Sent, calls: Vec<Call>) -> Result<(), ApplyError> {
         if calls.is_empty() {
             return Ok(());
         }
@@ -281,6 +315,7 @@ impl Writer {
         self.cache.clear();
         self.known.clear();
         self.unshown = Deltas::default();
+        self.large = Large::None;
         // Where its transaction stands nobody can tell; the next thing to do is to roll it back.
         self.open = true;
     }
@@ -296,7 +331,10 @@ impl Writer {
         let mut set = load::working_set(&self.client, &mut self.sql, &mut self.cache, &mut needs).await?;
         set.totals_from_items = self.totals_from_items;
         let refused = |(tenant, e)| ApplyError::Refused(tenant, e);
-        for step in steps {
+        for (n, step) in steps.into_iter().enumerate() {
+            if n % TURN == TURN - 1 {
+                tokio::task::yield_now().await;
+            }
             match step {
                 Step::Change(tenant, change) => set.apply(tenant, change),
                 // Its keys have their numbers: it has become a change.

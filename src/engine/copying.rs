@@ -174,9 +174,11 @@ async fn publish(config: &Config, source: &Client, name: &str) -> Result<(StoreT
     }
     // Held to this store alone, every other table would be one to drop: only what is to be added counts.
     let only = std::slice::from_ref(&store);
-    let drift = publication::drift(source, config, only).await?;
-    publication::add(source, config, &drift.add).await?;
-    let drift = publication::drift(source, config, only).await?;
+    let mut drift = publication::drift(source, config, only).await?;
+    if !drift.add.is_empty() {
+        publication::add(source, config, &drift.add).await?;
+        drift = publication::drift(source, config, only).await?;
+    }
     match drift.add.first() {
         _ if drift.options_wrong => Err(CopyFault::Changed("the publication has other options".to_string())),
         Some(table) => Err(CopyFault::Changed(format!("{table} is not published"))),

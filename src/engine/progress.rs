@@ -152,6 +152,12 @@ impl Progress {
         }
     }
 
+    /// The work in hand goes on, and takes long.
+    pub(super) fn moves_on(&self) {
+        self.heard();
+        self.work_begins();
+    }
+
     /// A write was done; `now` is the time of day at which its figures can be seen.
     pub(super) fn applied(&self, applied: &Applied, now: Instant) {
         let changes = u64::try_from(applied.changes).unwrap_or(u64::MAX);

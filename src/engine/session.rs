@@ -120,6 +120,8 @@ impl Session {
         };
         let position = writer.position();
         progress.stands_at(position);
+        let moving = progress.clone();
+        writer.moves_on = Arc::new(move || moving.moves_on());
         // Opening the stream confirms the position: it has to be on disk, also where a predecessor left it a moment ago.
         writer.flush().await?;
         let (stream, identity) = open_stream(&config, position).await?;

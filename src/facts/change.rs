@@ -1,5 +1,7 @@
 //! One row change of the POS, typed.
 
+use serde::{Deserialize, Serialize};
+
 use super::entity::{
     Customer, Payment, PaymentKind, Pricing, Product, ProductName, SaleStatus, Session, StockLimits, StockShare,
 };
@@ -7,7 +9,7 @@ use crate::config::TableKind;
 use crate::domain::{BusinessDay, Instant, Money, Quantity};
 
 /// What happened to one row. `Update` carries the old key where the primary key changed.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum RowOp<R> {
     Insert(i64, R),
     Update { old_id: Option<i64>, id: i64, row: R },
@@ -57,30 +59,38 @@ impl<R> RowOp<R> {
 }
 
 /// Header of a sale. Classified text is `None` where the stream left it out as unchanged.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SaleRow {
     pub status: Option<SaleStatus>,
     pub customer: Option<i64>,
+    #[serde(with = "chrono::serde::ts_microseconds_option")]
     pub completed_at: Option<Instant>,
     pub day: Option<BusinessDay>,
+    #[serde(with = "rust_decimal::serde::str")]
     pub total: Money,
+    #[serde(with = "rust_decimal::serde::str")]
     pub discount: Money,
+    #[serde(with = "rust_decimal::serde::str")]
     pub tax: Money,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ItemRow {
     pub sale: i64,
     pub product: i64,
+    #[serde(with = "rust_decimal::serde::str")]
     pub quantity: Quantity,
+    #[serde(with = "rust_decimal::serde::str")]
     pub price: Money,
+    #[serde(with = "rust_decimal::serde::str")]
     pub total: Money,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PaymentRow {
     pub sale: i64,
     pub kind: Option<PaymentKind>,
+    #[serde(with = "rust_decimal::serde::str")]
     pub amount: Money,
 }
 
@@ -149,6 +159,21 @@ pub enum Change {
 }
 
 impl Change {
+    /// It is about a sale or what belongs to one.
+    pub fn is_of_a_sale(&self) -> bool {
+        matches!(self, Change::Sale(_) | Change::Item(_) | Change::Payment(_))
+    }
+
+    /// The sale that it adds to, where it takes nothing away and no other sale has to be looked for.
+    pub fn adds_to_sale(&self) -> Option<i64> {
+        match self {
+            Change::Sale(RowOp::Insert(id, _) | RowOp::Update { old_id: None, id, .. }) => Some(*id),
+            Change::Item(RowOp::Insert(_, row)) => Some(row.sale),
+            Change::Payment(RowOp::Insert(_, row)) => Some(row.sale),
+            _ => None,
+        }
+    }
+
     /// The source row it is about.
     pub fn row(&self) -> (TableKind, i64) {
         match self {

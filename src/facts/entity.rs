@@ -1,10 +1,12 @@
 //! Base facts as the fold sees them.
 
+use serde::{Deserialize, Serialize};
+
 use super::exact::{self, Inexact};
 use crate::domain::{BusinessDay, Instant, Money, Quantity};
 
 /// What a sale's status means to the reports.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum SaleStatus {
     /// One of the completed statuses: counted once `completed_at` is set.
     Completed,
@@ -14,7 +16,7 @@ pub enum SaleStatus {
 }
 
 /// The report column a payment goes to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum PaymentKind {
     Cash,
     Card,

@@ -329,6 +329,8 @@ async fn a_large_transaction_is_cut_in_the_middle() {
         .batch_execute(
             "BEGIN; INSERT INTO tenant_east.products_stock_movement (product_id, movement_type, quantity)
              SELECT (SELECT min(id) FROM tenant_east.products_product), 'purchase', 1 FROM generate_series(1, 500);
+             INSERT INTO tenant_west.sales_sale (session_id, receipt_number)
+             SELECT (SELECT min(id) FROM tenant_west.sales_cashier_session), 'cut ' || n FROM generate_series(1, 500) n;
              TRUNCATE tenant_east.customers_transaction;
              INSERT INTO tenant_west.products_stock_movement (product_id, movement_type, quantity)
              SELECT (SELECT min(id) FROM tenant_west.products_product), 'purchase', 1 FROM generate_series(1, 500);
