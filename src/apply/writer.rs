@@ -39,8 +39,9 @@ pub struct Writer {
     sent: Lsn,
     /// A source transaction larger than a batch is being written.
     pub(super) open: bool,
+    /// How it is written.
     pub(super) large: Large,
-    /// Nothing of it is set aside.
+    /// Nothing of it may be set aside.
     pub(super) as_it_comes: bool,
     /// Called now and then while a long batch is written.
     pub moves_on: Arc<dyn Fn() + Send + Sync>,

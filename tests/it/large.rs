@@ -16,7 +16,7 @@ fn rows() -> i64 {
     std::env::var("TILLSTREAM_TEST_ROWS").ok().and_then(|text| text.parse().ok()).unwrap_or(90_000)
 }
 
-/// Two parts of 5,000 changes, what is loaded for them, and what the transport buffers.
+/// What the parts of a transaction take that are in hand, and what the transport buffers.
 const BOUND_KB: i64 = 64 * 1024;
 
 fn resident_kb(daemon: &Daemon) -> i64 {
