@@ -1,5 +1,5 @@
 -- What adds to sales in a source transaction larger than a batch waits here until all of it has arrived; see staging.rs. The
--- table is made and dropped within that transaction: nobody else ever sees it, and none of it is in the WAL.
+-- table is made and dropped within that transaction: nobody else ever sees it, and its rows are not in the WAL.
 
 -- name: make_staged
 CREATE UNLOGGED TABLE {state}.staged (tenant_id integer NOT NULL, sale_id bigint NOT NULL, place bigint NOT NULL,

@@ -187,8 +187,9 @@ impl Writer {
         Ok(self.client.batch_execute(self.sql.text("drop_staged")).await?)
     }
 
-    /// Asks for the next part; the question is on its way when this comes back. The answer has to be taken in meanwhile:
-    /// what is not read of it holds up the answers to everything asked after it.
+    /// Asks for the next part; the question is on its way when this comes back, so that none is asked in a transaction that
+    /// comes after a failure. The answer has to be taken in meanwhile: what is not read of it holds up the answers to
+    /// everything asked after it.
     async fn fetch(&self) -> JoinHandle<Option<Result<Vec<Row>, Error>>> {
         let (client, statement) = (Arc::clone(&self.client), self.sql.statement("next_staged"));
         let mut rows = Box::pin(maybe_done(async move {

@@ -127,7 +127,7 @@ async fn a_large_transaction_takes_away_what_it_brought() {
         client.query_one(&query, &[]).await.unwrap().get(0)
     };
     let (a, b) = (product("tenant_a").await, product("tenant_b").await);
-    // Sale n of the new ones has n items: the last of them is in sale n + 1 first where n is 3.
+    // Sale n of the new ones has n items, of 1 to n units.
     let sales = |schema: &str, product: i64, from: i64, to: i64| {
         format!(
             "INSERT INTO {schema}.sales_sale (id, session_id, receipt_number)
