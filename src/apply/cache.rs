@@ -4,7 +4,9 @@
 //! Nobody else writes these facts while the writer lives; whoever does so between two batches (a copy, a repair) calls
 //! [`Cache::forget`] or [`Cache::clear`]. A write that failed leaves nothing to be remembered: the cache is cleared.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
+
+use foldhash::{HashMap, HashSet};
 
 use crate::domain::TenantId;
 use crate::facts::entity::Pricing;

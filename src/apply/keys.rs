@@ -1,7 +1,7 @@
 //! Numbers for keys that the POS keeps as text or UUID: given once, in the transaction that first needs them, and kept for
 //! the life of the store, whatever becomes of the rows. A store that is copied anew finds the numbers its keys have.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 use futures_util::{SinkExt, TryStreamExt, pin_mut};
 use tokio_postgres::Client;
@@ -20,7 +20,7 @@ use crate::verify::{TenantScope, VerifyError, keys, text_keys_sql};
 /// # Errors
 /// What the server says.
 pub async fn resolve(client: &Client, sql: &mut Statements, steps: &mut [Step]) -> Result<(), tokio_postgres::Error> {
-    let mut wanted: HashMap<(TenantId, TableKind, Box<str>), usize> = HashMap::new();
+    let mut wanted: HashMap<(TenantId, TableKind, Box<str>), usize> = HashMap::default();
     let mut places: Vec<(usize, Vec<(Place, usize)>)> = Vec::new();
     for (at, step) in steps.iter_mut().enumerate() {
         let Step::Keyed(tenant, keyed) = step else { continue };

@@ -2,7 +2,7 @@
 //! only adds to such rows is written by the `grow_*` statements, which look for nothing else: half of what a small batch
 //! costs the server is getting ready for what a statement might have to do. They refuse to add to a row that is not there.
 
-use std::collections::{HashMap, HashSet};
+use foldhash::{HashMap, HashSet};
 
 use crate::domain::{BusinessDay, TenantId};
 use crate::facts::working_set::Key;
@@ -117,7 +117,7 @@ mod tests {
     }
 
     fn calendar() -> Calendar {
-        Calendar::from([(T, LocalDays { horizon: day(5), today: day(20) })])
+        Calendar::from_iter([(T, LocalDays { horizon: day(5), today: day(20) })])
     }
 
     #[test]

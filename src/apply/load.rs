@@ -1,6 +1,6 @@
 //! Reads the stored facts that a batch must see.
 
-use std::collections::HashSet;
+use foldhash::HashSet;
 
 use futures_util::future::try_join_all;
 use tokio_postgres::{Client, Row};
@@ -38,7 +38,7 @@ pub async fn working_set(
     needs: &mut Needs,
 ) -> PgResult<WorkingSet> {
     let mut set = WorkingSet::default();
-    let mut missing = HashSet::new();
+    let mut missing = HashSet::default();
     for key in &needs.sales {
         match cache.sale(*key) {
             Some(sale) => add_sale(&mut set, &mut needs.priced_products, *key, sale.clone()),

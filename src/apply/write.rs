@@ -1,7 +1,7 @@
 //! What folds made of a batch, as bulk statements: base facts after each fold, sums and report rows once, from the
 //! differences of all of them. They are sent before those before them are answered, so nothing here depends on an answer.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 use std::hash::Hash;
 
 use tokio_postgres::types::ToSql;

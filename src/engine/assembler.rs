@@ -7,7 +7,7 @@
 mod pace;
 mod routes;
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant as Moment};
 
@@ -119,8 +119,8 @@ impl Assembler {
             config,
             words,
             stores,
-            routes: HashMap::new(),
-            relations: HashMap::new(),
+            routes: HashMap::default(),
+            relations: HashMap::default(),
             position,
             steps: Vec::new(),
             transaction: None,

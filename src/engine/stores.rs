@@ -1,6 +1,6 @@
 //! The stores the daemon knows while it runs, by number and by schema.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 use chrono_tz::Tz;
 

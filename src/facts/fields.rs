@@ -1,7 +1,7 @@
 //! The mapped values of one tuple, by logical column.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 use chrono::Datelike;
 use chrono_tz::Tz;

@@ -1,6 +1,6 @@
 //! What the POS's words mean: statuses, payment methods, movement types.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 use super::change::Sign;
 use super::entity::{PaymentKind, SaleStatus};

@@ -1,6 +1,6 @@
 //! The entities a batch touches, as they were before it and as they are after it so far.
 
-use std::collections::{HashMap, HashSet};
+use foldhash::{HashMap, HashSet};
 
 use super::change::{Change, RowOp};
 use super::entity::{

@@ -1,6 +1,6 @@
 //! What the server has told about the tables whose rows it sends.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 use std::sync::Arc;
 
 use super::error::DecodeError;

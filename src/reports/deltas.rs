@@ -1,6 +1,6 @@
 //! Sums of differences by report key.
 
-use std::collections::{HashMap, HashSet};
+use foldhash::{HashMap, HashSet};
 
 use super::{customer_analytics, daily_sales, inventory, product_performance};
 use crate::domain::{BusinessDay, Money, Quantity, TenantId};

@@ -144,7 +144,7 @@ mod tests {
     }
 
     fn calendar(today: u32) -> Calendar {
-        Calendar::from([(T, LocalDays { horizon: day(1), today: day(today) })])
+        Calendar::from_iter([(T, LocalDays { horizon: day(1), today: day(today) })])
     }
 
     fn sold(sales: i64, spent: i64) -> CustomerDayDelta {
@@ -194,7 +194,7 @@ mod tests {
         assert_eq!(both.get(&(T, 7)), Some(&expected));
         assert!(both.get(&(T, 8)).unwrap().settle);
         let later =
-            Calendar::from([(T, LocalDays { horizon: day(1), today: BusinessDay::from_ymd_opt(2026, 4, 1).unwrap() })]);
+            Calendar::from_iter([(T, LocalDays { horizon: day(1), today: BusinessDay::from_ymd_opt(2026, 4, 1).unwrap() })]);
         assert_eq!(inventory(&deltas, &later).unwrap().get(&(T, 7)).unwrap().sold, 10.into());
         assert_eq!(days(&deltas, &later).len(), 2);
     }

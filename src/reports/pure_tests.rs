@@ -289,7 +289,7 @@ type Entries<V> = crate::facts::working_set::Entries<V>;
 
 fn fetch<V: Clone>(
     stored: &HashMap<i64, V>,
-    wanted: &std::collections::HashSet<(TenantId, i64)>,
+    wanted: &foldhash::HashSet<(TenantId, i64)>,
     into: &mut Entries<V>,
 ) {
     for (id, value) in stored.iter().filter(|(id, _)| wanted.contains(&(T, **id))) {
@@ -340,7 +340,7 @@ fn differences_add_up_to_what_the_rows_say() {
         let (mut plain, mut stored, mut sums) = (Plain::default(), Stored::default(), Deltas::default());
         plain.totals_from_items = seed % 3 == 0;
         let horizon = day(1);
-        let calendar = Calendar::from([(T, LocalDays { horizon, today: day(4) })]);
+        let calendar = Calendar::from_iter([(T, LocalDays { horizon, today: day(4) })]);
         for _ in 0..rng.random_range(1..6) {
             let transactions: Vec<Vec<Change>> = (0..rng.random_range(1..4))
                 .map(|_| {

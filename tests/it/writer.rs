@@ -38,7 +38,7 @@ impl Scene {
         let position = stored_position(&target, &sql).await.unwrap().unwrap().lsn;
         let row = client.query_one("SELECT id, horizon, today FROM analytics_state.tenant", &[]).await.unwrap();
         let (tenant, days) = (TenantId(row.get(0)), LocalDays { horizon: row.get(1), today: row.get(2) });
-        let writer = Writer::new(target, sql, position, Calendar::from([(tenant, days)]), 90).await.unwrap();
+        let writer = Writer::new(target, sql, position, Calendar::from_iter([(tenant, days)]), 90).await.unwrap();
         Scene { _db: db, client, writer, tenant }
     }
 
