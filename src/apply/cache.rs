@@ -9,9 +9,8 @@ use std::collections::VecDeque;
 use foldhash::{HashMap, HashSet};
 
 use crate::domain::TenantId;
-use crate::facts::entity::Pricing;
 use crate::facts::working_set::Key;
-use crate::facts::{Sale, WorkingSet};
+use crate::facts::{Prices, Sale, WorkingSet};
 
 /// Sales remembered: a POS touches a sale some twenty times within a second, and hardly ever again.
 const SALES: usize = 4096;
@@ -20,15 +19,13 @@ const PRODUCTS: usize = 16_384;
 /// More sales without a header than this are not remembered one by one. A POS with foreign keys has none.
 pub const HEADLESS: usize = 10_000;
 
-/// The pricing rows of a product: id and row.
-type Prices = Vec<(i64, Pricing)>;
-
 #[derive(Debug, Default)]
 pub struct Cache {
     sales: HashMap<Key, Sale>,
     /// The remembered sales, longest ago first; one that was written again stands here more than once.
     order: VecDeque<Key>,
-    prices: HashMap<Key, Prices>,
+    /// With a working set while it is folded.
+    pub prices: Prices,
     /// `None`: not known, or too many to be remembered.
     headless: Option<HashSet<Key>>,
 }
@@ -48,27 +45,9 @@ impl Cache {
         self.sales.get(&key)
     }
 
-    pub fn prices(&self, product: Key) -> Option<&Prices> {
-        self.prices.get(&product)
-    }
-
-    /// The prices of products as stored, also of those that have none.
-    pub fn remember_prices(&mut self, products: impl Iterator<Item = Key>, prices: &[(Key, Pricing)]) {
-        self.prices.extend(products.map(|product| (product, Prices::new())));
-        for ((tenant, id), pricing) in prices {
-            if let Some(known) = self.prices.get_mut(&(*tenant, pricing.product)) {
-                known.push((*id, pricing.clone()));
-            }
-        }
-    }
-
     /// A batch is on its way: what it leaves is what later ones will find.
     pub fn take_in(&mut self, set: WorkingSet) {
-        for (key, entry) in set.pricing.into_iter().filter(|(_, entry)| entry.changed()) {
-            for pricing in [entry.before, entry.after].into_iter().flatten() {
-                self.prices.remove(&(key.0, pricing.product));
-            }
-        }
+        self.prices = set.prices;
         for (key, entry) in set.sales {
             if let Some(headless) = &mut self.headless {
                 match &entry.after {
@@ -101,7 +80,7 @@ impl Cache {
     pub fn forget(&mut self, tenant: TenantId) {
         self.sales.retain(|(t, _), _| *t != tenant);
         self.order.retain(|(t, _)| *t != tenant);
-        self.prices.retain(|(t, _), _| *t != tenant);
+        self.prices.forget(tenant);
     }
 
     /// Nothing is known any more.

@@ -37,7 +37,7 @@ pub async fn working_set(
     cache: &mut Cache,
     needs: &mut Needs,
 ) -> PgResult<WorkingSet> {
-    let mut set = WorkingSet::default();
+    let mut set = WorkingSet::with(std::mem::take(&mut cache.prices));
     let mut missing = HashSet::default();
     for key in &needs.sales {
         match cache.sale(*key) {
@@ -56,13 +56,14 @@ pub async fn working_set(
             add_sale(&mut set, &mut needs.priced_products, (tenant, id), sale);
         }
     }
-    prices(client, sql, cache, needs, &mut set).await?;
+    prices(client, sql, needs, &mut set).await?;
     Ok(set)
 }
 
 /// Its items that were never counted ask for their products' prices.
 fn add_sale(set: &mut WorkingSet, priced: &mut HashSet<Key>, (tenant, id): Key, sale: Sale) {
-    priced.extend(sale.items.iter().filter(|item| item.cost.is_none()).map(|item| (tenant, item.product)));
+    let unpriced = sale.items.iter().filter(|item| item.cost.is_none()).map(|item| (tenant, item.product));
+    priced.extend(unpriced.filter(|product| !set.prices.knows(*product)));
     set.load_sale(tenant, id, sale);
 }
 
@@ -134,30 +135,23 @@ async fn others(client: &Client, sql: &mut Statements, needs: &mut Needs, set: &
     }
     for row in next() {
         let ((tenant, id), pricing) = pricing_from_row(&row)?;
-        set.load_pricing(tenant, id, pricing);
+        load(&mut set.pricing, (tenant, id), pricing);
     }
     Ok(())
 }
 
 /// The prices of the products whose items may be counted now.
-async fn prices(
-    client: &Client,
-    sql: &mut Statements,
-    cache: &mut Cache,
-    needs: &Needs,
-    set: &mut WorkingSet,
-) -> PgResult<()> {
-    let unknown: HashSet<Key> = needs.priced_products.iter().filter(|p| cache.prices(**p).is_none()).copied().collect();
-    if !unknown.is_empty() {
-        sql.prepare(client, &["load_pricing_of_products"]).await?;
-        let rows = fetch(client, sql, "load_pricing_of_products", &unknown).await?;
-        let found = rows.iter().map(pricing_from_row).collect::<PgResult<Vec<_>>>()?;
-        cache.remember_prices(unknown.into_iter(), &found);
+async fn prices(client: &Client, sql: &mut Statements, needs: &Needs, set: &mut WorkingSet) -> PgResult<()> {
+    if needs.priced_products.is_empty() {
+        return Ok(());
     }
+    sql.prepare(client, &["load_pricing_of_products"]).await?;
     for product in &needs.priced_products {
-        for (id, pricing) in cache.prices(*product).into_iter().flatten() {
-            set.load_pricing(product.0, *id, pricing.clone());
-        }
+        set.prices.begin(*product);
+    }
+    for row in fetch(client, sql, "load_pricing_of_products", &needs.priced_products).await? {
+        let ((tenant, id), pricing) = pricing_from_row(&row)?;
+        set.prices.put((tenant, pricing.product), id, pricing.cost_price);
     }
     Ok(())
 }

@@ -324,9 +324,11 @@ impl Writer {
     /// The facts that the steps touch, before and after them.
     async fn fold(&mut self, steps: Vec<Step>) -> Result<WorkingSet, ApplyError> {
         let mut needs = Needs::default();
+        let cache = &self.cache;
         for step in &steps {
             if let Step::Change(tenant, change) = step {
-                needs.add(*tenant, change, |key| self.cache.may_be_headless(key));
+                let (headless, priced) = (|key| cache.may_be_headless(key), |product| cache.prices.knows(product));
+                needs.add(*tenant, change, headless, priced);
             }
         }
         let mut set = load::working_set(&self.client, &mut self.sql, &mut self.cache, &mut needs).await?;

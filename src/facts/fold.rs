@@ -69,20 +69,15 @@ impl WorkingSet {
     /// # Errors
     /// The tenant whose figures cannot be held exactly.
     pub fn commit(&mut self) -> Result<(), (TenantId, Inexact)> {
-        for (tenant, id) in std::mem::take(&mut self.touched) {
-            let Some(mut sale) = self.sales.get_mut(&(tenant, id)).and_then(|entry| entry.after.take()) else {
-                continue;
-            };
+        for (tenant, id) in self.touched.drain(..) {
+            let Some(sale) = self.sales.get_mut(&(tenant, id)).and_then(|entry| entry.after.as_mut()) else { continue };
             if sale.counted_day().is_some() {
                 for item in sale.items.iter_mut().filter(|item| item.cost.is_none()) {
-                    item.cost = Some(self.cost_of(tenant, item.product));
+                    item.cost = Some(self.prices.cost((tenant, item.product)));
                 }
             }
             if self.totals_from_items {
                 sale.add_up().map_err(|e| (tenant, e))?;
-            }
-            if let Some(entry) = self.sales.get_mut(&(tenant, id)) {
-                entry.after = Some(sale);
             }
         }
         Ok(())
@@ -90,7 +85,9 @@ impl WorkingSet {
 
     /// The sale as it is now, made where there is none yet; to be looked at again when the transaction commits.
     fn touch(&mut self, tenant: TenantId, id: i64) -> &mut Sale {
-        self.touched.insert((tenant, id));
+        if self.touched.last() != Some(&(tenant, id)) {
+            self.touched.push((tenant, id));
+        }
         self.sales.entry((tenant, id)).or_default().after.get_or_insert_default()
     }
 
@@ -214,16 +211,12 @@ impl WorkingSet {
         let (removed, put) = op.split();
         let key = put.as_ref().map(|(id, _)| *id);
         for id in removed.into_iter().chain(key) {
-            let was = self.pricing.get(&(tenant, id)).and_then(|entry| entry.after.as_ref()).map(|p| p.product);
-            if let Some(ids) = was.and_then(|product| self.pricing_of.get_mut(&(tenant, product))) {
-                ids.retain(|known| *known != id);
+            if let Some(gone) = self.pricing.entry((tenant, id)).or_default().after.take() {
+                self.prices.remove((tenant, gone.product), id);
             }
         }
-        if let Some(id) = removed {
-            self.pricing.entry((tenant, id)).or_default().after = None;
-        }
         if let Some((id, row)) = put {
-            self.pricing_of.entry((tenant, row.product)).or_default().push(id);
+            self.prices.put((tenant, row.product), id, row.cost_price);
             self.pricing.entry((tenant, id)).or_default().after = Some(row);
         }
     }

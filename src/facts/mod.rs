@@ -14,6 +14,7 @@ pub mod fold;
 pub mod form;
 pub mod local;
 pub mod plan;
+mod prices;
 pub mod vocabulary;
 pub mod working_set;
 
@@ -21,5 +22,6 @@ pub use change::{Change, RowOp, TextKey};
 pub use entity::{Header, Item, MovementBlock, Payment, PaymentKind, Sale, SaleStatus};
 pub use form::{Form, Forms};
 pub use plan::Plan;
+pub use prices::Prices;
 pub use vocabulary::Vocabulary;
 pub use working_set::{Entry, WorkingSet};

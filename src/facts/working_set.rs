@@ -6,7 +6,8 @@ use super::change::{Change, RowOp};
 use super::entity::{
     CreditPayment, Customer, MovementBlock, Pricing, Product, ProductName, Sale, Session, StockLimits, StockShare,
 };
-use crate::domain::{Money, TenantId};
+use super::prices::Prices;
+use crate::domain::TenantId;
 
 /// A tenant's row by its id.
 pub type Key = (TenantId, i64);
@@ -55,18 +56,23 @@ pub struct WorkingSet {
     /// Which sale holds an item or a payment now.
     pub sale_of_item: HashMap<Key, i64>,
     pub sale_of_payment: HashMap<Key, i64>,
-    /// The pricing rows of a product: the one with the highest id is valid.
-    pub pricing_of: HashMap<Key, Vec<i64>>,
+    /// The cost prices of every product whose items may be counted.
+    pub prices: Prices,
     /// Ledger entries of blocks that were not loaded, since nothing but new entries is known of them.
     pub new_movements: HashMap<Key, MovementBlock>,
     /// Items and payments that came into a sale: (child, sale).
     pub new_items: Vec<(Key, i64)>,
     pub new_payments: Vec<(Key, i64)>,
-    /// Sales touched by the source transaction being folded: looked at when it commits.
-    pub(super) touched: HashSet<Key>,
+    /// Sales touched by the source transaction being folded, some more than once: looked at when it commits.
+    pub(super) touched: Vec<Key>,
 }
 
 impl WorkingSet {
+    /// Nothing but these prices.
+    pub fn with(prices: Prices) -> WorkingSet {
+        WorkingSet { prices, ..WorkingSet::default() }
+    }
+
     /// Takes in a sale as stored.
     pub fn load_sale(&mut self, tenant: TenantId, id: i64, sale: Sale) {
         for item in &sale.items {
@@ -78,15 +84,6 @@ impl WorkingSet {
         load(&mut self.sales, (tenant, id), sale);
     }
 
-    /// Takes in a pricing row as stored.
-    pub fn load_pricing(&mut self, tenant: TenantId, id: i64, pricing: Pricing) {
-        let ids = self.pricing_of.entry((tenant, pricing.product)).or_default();
-        if !ids.contains(&id) {
-            ids.push(id);
-        }
-        load(&mut self.pricing, (tenant, id), pricing);
-    }
-
     /// Products whose name may have changed with the names' table.
     pub fn renamed(&self) -> impl Iterator<Item = Key> {
         let changed = self.product_names.iter().filter(|(_, entry)| entry.changed());
@@ -94,16 +91,6 @@ impl WorkingSet {
             entry.before.iter().chain(&entry.after).filter_map(|name| Some((*tenant, name.product?)))
         });
         named.chain(self.named_products.iter().copied())
-    }
-
-    /// The product's current cost price, 0 where it has none.
-    pub fn cost_of(&self, tenant: TenantId, product: i64) -> Money {
-        self.pricing_of
-            .get(&(tenant, product))
-            .and_then(|ids| ids.iter().max())
-            .and_then(|id| self.pricing.get(&(tenant, *id)))
-            .and_then(|entry| entry.after.as_ref())
-            .map_or(Money::ZERO, |pricing| pricing.cost_price)
     }
 }
 
@@ -134,7 +121,7 @@ pub struct Needs {
     pub pricing: HashSet<Key>,
     pub stock_limits: HashSet<Key>,
     pub product_names: HashSet<Key>,
-    /// Products whose pricing rows are needed.
+    /// Products whose prices are needed and not known.
     pub priced_products: HashSet<Key>,
     fresh_sales: HashSet<Key>,
     fresh_items: HashSet<Key>,
@@ -144,8 +131,14 @@ pub struct Needs {
 
 impl Needs {
     /// Notes what one change needs; call in the order of the changes. `headless`: a sale may be stored without its header,
-    /// because its items or payments came first.
-    pub fn add(&mut self, tenant: TenantId, change: &Change, headless: impl Fn(Key) -> bool) {
+    /// because its items or payments came first. `priced`: a product's prices are known.
+    pub fn add(
+        &mut self,
+        tenant: TenantId,
+        change: &Change,
+        headless: impl Fn(Key) -> bool,
+        priced: impl Fn(Key) -> bool,
+    ) {
         let key = |id: i64| (tenant, id);
         match change {
             Change::Sale(op) => {
@@ -157,7 +150,9 @@ impl Needs {
             Change::Item(op) => {
                 if let RowOp::Insert(_, row) | RowOp::Update { row, .. } = op {
                     want(&mut self.sales, &self.fresh_sales, key(row.sale));
-                    self.priced_products.insert(key(row.product));
+                    if !priced(key(row.product)) {
+                        self.priced_products.insert(key(row.product));
+                    }
                 }
                 child(op, key, &mut self.fresh_items, &mut self.items, &mut self.updated_items);
             }
@@ -173,9 +168,6 @@ impl Needs {
                 self.movement_blocks.insert(key(MovementBlock::of(id)));
             }),
             Change::Pricing(op) => {
-                if let RowOp::Insert(_, row) | RowOp::Update { row, .. } = op {
-                    self.priced_products.insert(key(row.product));
-                }
                 self.other(0, |needs| &mut needs.pricing, op, key);
             }
             Change::Batch(op) => self.other(1, |needs| &mut needs.batches, op, key),

@@ -13,7 +13,7 @@ use crate::domain::{BusinessDay, TenantId};
 use crate::facts::change::{ItemRow, MovementRow, PaymentRow, SaleRow, Sign, TransactionRow};
 use crate::facts::entity::{CreditPayment, MovementBlock, PaymentKind, Pricing, Sale, SaleStatus, Session, StockShare};
 use crate::facts::working_set::{Needs, load};
-use crate::facts::{Change, RowOp, WorkingSet};
+use crate::facts::{Change, Prices, RowOp, WorkingSet};
 
 const T: TenantId = TenantId(1);
 
@@ -235,12 +235,14 @@ struct Stored {
     credit_payments: HashMap<i64, CreditPayment>,
     sessions: HashMap<i64, Session>,
     pricing: HashMap<i64, Pricing>,
+    /// What the writer remembers of them from one batch to the next.
+    prices: Prices,
 }
 
 impl Stored {
     /// Just what the batch says it needs, as apply/load.rs does.
-    fn load(&self, needs: &mut Needs) -> WorkingSet {
-        let mut set = WorkingSet::default();
+    fn load(&mut self, needs: &mut Needs) -> WorkingSet {
+        let mut set = WorkingSet::with(std::mem::take(&mut self.prices));
         self.load_sales(&mut set, needs, |needs, id, _| needs.sales.contains(&(T, id)));
         let (items, payments) = needs.elsewhere(&set);
         self.load_sales(&mut set, needs, |_, _, sale| {
@@ -251,10 +253,10 @@ impl Stored {
         fetch(&self.batches, &needs.batches, &mut set.batches);
         fetch(&self.credit_payments, &needs.credit_payments, &mut set.credit_payments);
         fetch(&self.sessions, &needs.sessions, &mut set.sessions);
-        for (id, pricing) in &self.pricing {
-            if needs.pricing.contains(&(T, *id)) || needs.priced_products.contains(&(T, pricing.product)) {
-                set.load_pricing(T, *id, pricing.clone());
-            }
+        fetch(&self.pricing, &needs.pricing, &mut set.pricing);
+        needs.priced_products.iter().for_each(|product| set.prices.begin(*product));
+        for (id, pricing) in self.pricing.iter().filter(|(_, p)| needs.priced_products.contains(&(T, p.product))) {
+            set.prices.put((T, pricing.product), *id, pricing.cost_price);
         }
         for block in &needs.movement_blocks {
             set.movements.entry(*block).or_default();
@@ -266,13 +268,14 @@ impl Stored {
         for (id, sale) in &self.sales {
             if wanted(needs, *id, sale) {
                 let unfrozen = sale.items.iter().filter(|item| item.cost.is_none());
-                needs.priced_products.extend(unfrozen.map(|item| (T, item.product)));
+                let unpriced = unfrozen.map(|item| (T, item.product)).filter(|product| !set.prices.knows(*product));
+                needs.priced_products.extend(unpriced);
                 set.load_sale(T, *id, sale.clone());
             }
         }
     }
 
-    fn write(&mut self, set: &WorkingSet) {
+    fn write(&mut self, set: WorkingSet) {
         keep(&mut self.sales, &set.sales);
         keep(&mut self.movements, &set.movements);
         for ((_, block), new) in &set.new_movements {
@@ -282,6 +285,7 @@ impl Stored {
         keep(&mut self.credit_payments, &set.credit_payments);
         keep(&mut self.sessions, &set.sessions);
         keep(&mut self.pricing, &set.pricing);
+        self.prices = set.prices;
     }
 }
 
@@ -352,7 +356,7 @@ fn differences_add_up_to_what_the_rows_say() {
             let mut needs = Needs::default();
             for change in transactions.iter().flatten() {
                 let headless = |(_, id): (TenantId, i64)| stored.sales.get(&id).is_some_and(|s| s.header.is_none());
-                needs.add(T, change, headless);
+                needs.add(T, change, headless, |product| stored.prices.knows(product));
             }
             let mut set = stored.load(&mut needs);
             set.totals_from_items = plain.totals_from_items;
@@ -363,7 +367,7 @@ fn differences_add_up_to_what_the_rows_say() {
                 set.commit().unwrap();
             }
             let deltas = Deltas::of(&set, &calendar).unwrap();
-            stored.write(&set);
+            stored.write(set);
             add(&mut sums, deltas);
         }
         assert_eq!(without_zeros(sums), without_zeros(plain.sums(horizon)), "seed {seed}");
