@@ -6,7 +6,7 @@
 -- name: add_product_days
 WITH {+product_days_plus added}, begun AS (
   INSERT INTO {state}.product_day AS p (tenant_id, product_id, day, lines, sales, quantity, revenue, price_sum, cost)
-  SELECT n.* FROM n
+  SELECT n.* FROM added_n n
   WHERE (n.tenant_id, n.product_id, n.day) NOT IN (SELECT a.tenant_id, a.product_id, a.day FROM added a)
   RETURNING p.*
 ), u AS (
@@ -21,12 +21,16 @@ SELECT (SELECT count(*) FROM gone_performance) + (SELECT count(*) FROM put_perfo
 
 -- Where all rows are there and stay.
 -- name: grow_product_days
-WITH {+product_days_plus u}, {+said_performance u}, shown AS ({+update_performance} RETURNING 1)
-{+all_of_them}
+WITH {+product_days_grow u}
+SELECT CASE WHEN {+all_of u} THEN 0 ELSE {state}.missing() END AS missing
+
+-- Part of it.
+-- name: product_days_grow
+{+product_days_plus {rows}}, {+said_performance {rows}}, {rows}_shown AS ({+update_performance} RETURNING 1)
 
 -- Part: what is given added to the rows that are there, which are {rows} then.
 -- name: product_days_plus
-n AS MATERIALIZED (
+{rows}_n AS MATERIALIZED (
   SELECT * FROM unnest($1::integer[], $2::bigint[], $3::date[], $4::bigint[], $5::bigint[], $6::numeric[], $7::numeric[],
                        $8::numeric[], $9::numeric[])
     n(tenant_id, product_id, day, lines, sales, quantity, revenue, price_sum, cost)
@@ -34,30 +38,35 @@ n AS MATERIALIZED (
   UPDATE {state}.product_day p SET
     lines = p.lines + n.lines, sales = p.sales + n.sales, quantity = p.quantity + n.quantity,
     revenue = p.revenue + n.revenue, price_sum = p.price_sum + n.price_sum, cost = p.cost + n.cost, lines_before = p.lines
-  FROM n WHERE p.tenant_id = n.tenant_id AND p.product_id = n.product_id AND p.day = n.day
+  FROM {rows}_n n WHERE p.tenant_id = n.tenant_id AND p.product_id = n.product_id AND p.day = n.day
   RETURNING p.*
 )
 
--- Part: that rows were taken to be there that are not stops the transaction.
--- name: all_of_them
-SELECT CASE WHEN f.given = f.summed AND f.given = f.shown THEN f.given ELSE {state}.missing() END AS changed
-FROM (SELECT (SELECT count(*) FROM n) AS given, (SELECT count(*) FROM u) AS summed, (SELECT count(*) FROM shown) AS shown) f
+-- Part: all rows that were taken to be there are. Where they are not the transaction has to stop.
+-- name: all_of
+(SELECT count(*) FROM {rows}_n) = (SELECT count(*) FROM {rows})
+  AND (SELECT count(*) FROM {rows}_n) = (SELECT count(*) FROM {rows}_shown)
 
 -- A customer counts for the day while there is a sale.
 -- name: add_customer_days
-WITH u AS (
+WITH {+customer_days}
+INSERT INTO {state}.daily AS d (tenant_id, day, customers) SELECT * FROM met
+ON CONFLICT (tenant_id, day) DO UPDATE SET customers = d.customers + excluded.customers
+
+-- Part: how many customers that makes more or fewer on a day.
+-- name: customer_days
+customer_days AS (
   INSERT INTO {state}.customer_day AS c (tenant_id, customer_id, day, sales, spent, credit_sales, credit)
   SELECT * FROM unnest($1::integer[], $2::bigint[], $3::date[], $4::bigint[], $5::numeric[], $6::bigint[], $7::numeric[])
   ON CONFLICT (tenant_id, customer_id, day) DO UPDATE SET
     sales = c.sales + excluded.sales, spent = c.spent + excluded.spent,
     credit_sales = c.credit_sales + excluded.credit_sales, credit = c.credit + excluded.credit, sales_before = c.sales
   RETURNING c.*
+), met AS (
+  SELECT u.tenant_id, u.day, sum((u.sales > 0)::integer - (u.sales_before > 0)::integer) AS customers
+  FROM customer_days u {+its_store} WHERE u.day >= t.horizon
+  GROUP BY 1, 2 HAVING sum((u.sales > 0)::integer - (u.sales_before > 0)::integer) <> 0
 )
-INSERT INTO {state}.daily AS d (tenant_id, day, customers)
-SELECT u.tenant_id, u.day, sum((u.sales > 0)::integer - (u.sales_before > 0)::integer)
-FROM u {+its_store} WHERE u.day >= t.horizon
-GROUP BY 1, 2 HAVING sum((u.sales > 0)::integer - (u.sales_before > 0)::integer) <> 0
-ON CONFLICT (tenant_id, day) DO UPDATE SET customers = d.customers + excluded.customers
 
 -- A first or last day that is given was come by; one that may be lost, and how late a customer pays, is for
 -- settle_customers: those wait whose days lost a sale ($14 is 2), and those with payments whose credit changed (1).
@@ -65,7 +74,7 @@ ON CONFLICT (tenant_id, day) DO UPDATE SET customers = d.customers + excluded.cu
 WITH {+customers_plus added}, begun AS (
   INSERT INTO {state}.customer_total AS c (tenant_id, customer_id, sales, spent, credit, payments, paid, first_day, last_day,
     window_sales, window_spent, window_credit_sales, window_credit, unsettled)
-  SELECT n.* FROM n
+  SELECT n.* FROM added_n n
   WHERE (n.tenant_id, n.customer_id) NOT IN (SELECT a.tenant_id, a.customer_id FROM added a)
   RETURNING c.*
 ), u AS (
@@ -75,12 +84,16 @@ SELECT (SELECT count(*) FROM gone_customers) + (SELECT count(*) FROM put_custome
 
 -- Where all rows are there and stay, their first day does not move, and nothing is left unsettled.
 -- name: grow_customers
-WITH {+customers_plus u}, {+said_customers u}, shown AS ({+update_customers} RETURNING 1)
-{+all_of_them}
+WITH {+customers_grow u}
+SELECT CASE WHEN {+all_of u} THEN 0 ELSE {state}.missing() END AS missing
+
+-- Part of it.
+-- name: customers_grow
+{+customers_plus {rows}}, {+said_customers {rows}}, {rows}_shown AS ({+update_customers} RETURNING 1)
 
 -- Part: what is given added to the rows that are there, which are {rows} then.
 -- name: customers_plus
-n AS MATERIALIZED (
+{rows}_n AS MATERIALIZED (
   SELECT * FROM unnest($1::integer[], $2::bigint[], $3::bigint[], $4::numeric[], $5::numeric[], $6::bigint[], $7::numeric[],
     $8::date[], $9::date[], $10::bigint[], $11::numeric[], $12::bigint[], $13::numeric[], $14::smallint[])
     n(tenant_id, customer_id, sales, spent, credit, payments, paid, first_day, last_day, window_sales, window_spent,
@@ -93,7 +106,7 @@ n AS MATERIALIZED (
     window_credit_sales = c.window_credit_sales + n.window_credit_sales, window_credit = c.window_credit + n.window_credit,
     first_day_before = c.first_day,
     unsettled = CASE WHEN n.unsettled = 1 AND c.payments = 0 AND n.payments = 0 THEN 0 ELSE n.unsettled END
-  FROM n WHERE c.tenant_id = n.tenant_id AND c.customer_id = n.customer_id
+  FROM {rows}_n n WHERE c.tenant_id = n.tenant_id AND c.customer_id = n.customer_id
   RETURNING c.*
 )
 
@@ -197,10 +210,10 @@ WITH u AS (
 SELECT (SELECT count(*) FROM gone_inventory) + (SELECT count(*) FROM put_inventory) AS changed
 
 -- name: add_daily
-WITH {+daily_plus added}, begun AS (
+WITH added_n AS MATERIALIZED (SELECT n.*, 0 AS customers FROM {+daily_given} n), {+daily_plus added}, begun AS (
   INSERT INTO {state}.daily AS d (tenant_id, day, sales, total, discount, tax, cash, card, credit, other, quantity, refunds,
-                                  refund_total, opened, closed)
-  SELECT n.* FROM n WHERE (n.tenant_id, n.day) NOT IN (SELECT a.tenant_id, a.day FROM added a)
+                                  refund_total, opened, closed, customers)
+  SELECT n.* FROM added_n n WHERE (n.tenant_id, n.day) NOT IN (SELECT a.tenant_id, a.day FROM added a)
   RETURNING d.*
 ), u AS (
   SELECT * FROM added UNION ALL SELECT * FROM begun
@@ -209,23 +222,29 @@ SELECT (SELECT count(*) FROM gone_daily) + (SELECT count(*) FROM put_daily) AS c
 
 -- Where all rows are there and stay.
 -- name: grow_daily
-WITH {+daily_plus u}, {+said_daily u}, shown AS ({+update_daily} RETURNING 1)
-{+all_of_them}
+WITH u_n AS MATERIALIZED (SELECT n.*, 0 AS customers FROM {+daily_given} n), {+daily_grow u}
+SELECT CASE WHEN {+all_of u} THEN 0 ELSE {state}.missing() END AS missing
 
--- Part: what is given added to the rows that are there, which are {rows} then.
--- name: daily_plus
-n AS MATERIALIZED (
-  SELECT * FROM unnest($1::integer[], $2::date[], $3::bigint[], $4::numeric[], $5::numeric[], $6::numeric[], $7::numeric[],
+-- Part of it.
+-- name: daily_grow
+{+daily_plus {rows}}, {+said_daily {rows}}, {rows}_shown AS ({+update_daily} RETURNING 1)
+
+-- Part: what is given, as n.
+-- name: daily_given
+(SELECT * FROM unnest($1::integer[], $2::date[], $3::bigint[], $4::numeric[], $5::numeric[], $6::numeric[], $7::numeric[],
     $8::numeric[], $9::numeric[], $10::numeric[], $11::numeric[], $12::bigint[], $13::numeric[], $14::bigint[], $15::bigint[])
-    n(tenant_id, day, sales, total, discount, tax, cash, card, credit, other, quantity, refunds, refund_total, opened, closed)
-), {rows} AS (
+    n(tenant_id, day, sales, total, discount, tax, cash, card, credit, other, quantity, refunds, refund_total, opened, closed))
+
+-- Part: that and the customers of it added to the rows that are there, which are {rows} then.
+-- name: daily_plus
+{rows} AS (
   UPDATE {state}.daily d SET
     sales = d.sales + n.sales, total = d.total + n.total, discount = d.discount + n.discount,
     tax = d.tax + n.tax, cash = d.cash + n.cash, card = d.card + n.card,
     credit = d.credit + n.credit, other = d.other + n.other, quantity = d.quantity + n.quantity,
     refunds = d.refunds + n.refunds, refund_total = d.refund_total + n.refund_total,
-    opened = d.opened + n.opened, closed = d.closed + n.closed
-  FROM n WHERE d.tenant_id = n.tenant_id AND d.day = n.day
+    opened = d.opened + n.opened, closed = d.closed + n.closed, customers = d.customers + n.customers
+  FROM {rows}_n n WHERE d.tenant_id = n.tenant_id AND d.day = n.day
   RETURNING d.*
 )
 

@@ -2,7 +2,6 @@
 //! the life of the store, whatever becomes of the rows. A store that is copied anew finds the numbers its keys have.
 
 use foldhash::HashMap;
-
 use futures_util::{SinkExt, TryStreamExt, pin_mut};
 use tokio_postgres::Client;
 

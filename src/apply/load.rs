@@ -1,7 +1,6 @@
 //! Reads the stored facts that a batch must see.
 
 use foldhash::HashSet;
-
 use futures_util::future::try_join_all;
 use tokio_postgres::{Client, Row};
 

@@ -7,13 +7,14 @@ use tokio_postgres::{Client, Row, Statement};
 
 use crate::sql::ident;
 
-const FILES: [&str; 15] = [
+const FILES: [&str; 16] = [
     include_str!("../../sql/apply/load.sql"),
     include_str!("../../sql/apply/facts.sql"),
     include_str!("../../sql/apply/staging.sql"),
     include_str!("../../sql/apply/source_keys.sql"),
     include_str!("../../sql/apply/sums.sql"),
     include_str!("../../sql/apply/show.sql"),
+    include_str!("../../sql/apply/whole.sql"),
     include_str!("../../sql/apply/position.sql"),
     include_str!("../../sql/apply/control.sql"),
     include_str!("../../sql/apply/jobs.sql"),
@@ -46,20 +47,41 @@ pub struct Statements {
     prepared: HashMap<&'static str, Statement>,
 }
 
-/// Replaces `{+part rows}` by the named part, with its `{rows}` replaced by the words after its name. Parts have parts.
+/// Replaces `{+part rows +n}` by the named part, with its `{rows}` replaced by the word after its name, and its parameters
+/// counted from n. Parts have parts.
 fn assemble(text: &str, parts: &HashMap<&'static str, String>) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("{+") {
         out.push_str(before);
         let (name, left) = after.split_once('}').unwrap_or((after, ""));
-        let (part, rows) = name.split_once(' ').unwrap_or((name, ""));
+        let mut words = name.split(' ');
+        let part = words.next().unwrap_or(name);
+        let (mut rows, mut before) = ("", 0);
+        for word in words {
+            match word.strip_prefix('+').and_then(|count| count.parse().ok()) {
+                Some(count) => before = count,
+                None => rows = word,
+            }
+        }
         // A part that is not there stays as it is named: PostgreSQL refuses it, and so does the test below.
         let part = parts.get(part).map_or(part, String::as_str);
-        out.push_str(&assemble(&part.replace("{rows}", rows), parts));
+        out.push_str(&after_parameters(before, &assemble(&part.replace("{rows}", rows), parts)));
         rest = left;
     }
     out.push_str(rest);
+    out
+}
+
+/// `$1` becomes `$4` where three parameters come before it.
+fn after_parameters(before: usize, text: &str) -> String {
+    let mut pieces = text.split('$');
+    let mut out = pieces.next().unwrap_or_default().to_string();
+    for piece in pieces {
+        let (number, rest) = piece.split_at(piece.find(|c: char| !c.is_ascii_digit()).unwrap_or(piece.len()));
+        let moved = number.parse::<usize>().map_or(number.to_string(), |number| (number + before).to_string());
+        out.extend(["$", &moved, rest]);
+    }
     out
 }
 
@@ -107,6 +129,7 @@ impl Statements {
 
 #[cfg(test)]
 mod tests {
+    use super::super::write::WHOLE;
     use super::*;
 
     #[test]
@@ -125,5 +148,26 @@ mod tests {
         let part = |name, text: &str| (name, text.to_string());
         let parts = HashMap::from([part("outer", "<{+inner {rows}} of {rows}>"), part("inner", "[{rows}]")]);
         assert_eq!(assemble("a {+outer u} b {+inner v}", &parts), "a <[u] of u> b [v]");
+    }
+
+    #[test]
+    fn parameters_are_counted_on() {
+        let part = |name, text: &str| (name, text.to_string());
+        let parts = HashMap::from([part("outer", "$1 {+inner +1} {rows}"), part("inner", "($1, $12::date)")]);
+        assert_eq!(assemble("$1, {+outer u +9}, {+inner}$2", &parts), "$1, $10 ($11, $22::date) u, ($1, $12::date)$2");
+    }
+
+    #[test]
+    fn a_whole_batch_takes_the_parameters_of_its_parts() {
+        let statements = Statements::new("analytics", "analytics_state");
+        let count = |name| {
+            let text = statements.text(name);
+            let numbers = text.split('$').skip(1).map(|piece| piece.split(|c: char| !c.is_ascii_digit()).next());
+            numbers.flatten().filter_map(|number| number.parse::<usize>().ok()).max().unwrap_or(0)
+        };
+        for (name, parameters) in WHOLE {
+            assert_eq!(count(name), parameters, "{name}");
+        }
+        assert_eq!(count("write_whole"), WHOLE.iter().map(|(_, parameters)| parameters).sum::<usize>());
     }
 }

@@ -222,12 +222,19 @@ impl Writer {
     }
 
     async fn send_steps(&mut self, sent: &mut Sent, batch: Batch) -> Result<(), ApplyError> {
-        let position = self.sent;
+        let mut steps = batch.steps;
+        if let Some(end) = batch.end.filter(|_| !self.open && steps.len() <= PART) {
+            let mut calls = self.facts(steps).await?;
+            calls.extend(self.sums()?);
+            calls.push(self.moved_to(&end));
+            self.hand_over(sent, write::transaction(calls)).await?;
+            self.sent = end.lsn;
+            return Ok(());
+        }
         if !self.open {
             self.hand_over(sent, vec![("begin", Vec::new())]).await?;
             self.open = true;
         }
-        let mut steps = batch.steps;
         let end = steps.iter().position(|step| matches!(step, Step::Commit));
         if self.large != Large::None || end.is_none() && !steps.is_empty() {
             let rest = steps.split_off(end.unwrap_or(steps.len()));
@@ -244,9 +251,8 @@ impl Writer {
             self.write_sums(sent).await?;
         }
         if let Some(end) = &batch.end {
-            let moved: [Box<dyn ToSql + Sync + Send>; 3] =
-                [Box::new(position), Box::new(end.lsn), Box::new(end.committed_at)];
-            self.hand_over(sent, vec![("move_position", moved.into()), ("commit", Vec::new())]).await?;
+            let moved = self.moved_to(end);
+            self.hand_over(sent, vec![moved, ("commit", Vec::new())]).await?;
             self.sent = end.lsn;
             self.open = false;
         }
@@ -256,13 +262,26 @@ impl Writer {
     /// Writes the facts that come of the steps.
     pub(super) async fn write_parts(&mut self, sent: &mut Sent, steps: Vec<Step>) -> Result<(), ApplyError> {
         for part in in_parts(steps, PART) {
-            let set = self.fold(part).await?;
-            self.unshown.take_in(&set, &self.calendar).map_err(|(tenant, e)| ApplyError::Refused(tenant, e))?;
-            self.hand_over(sent, write::facts(&set)?).await?;
-            self.cache.take_in(set);
+            let facts = self.facts(part).await?;
+            self.hand_over(sent, facts).await?;
             sent.wait(AHEAD).await?;
         }
         Ok(())
+    }
+
+    /// The facts that come of the steps, to be sent before anything else is looked up.
+    async fn facts(&mut self, steps: Vec<Step>) -> Result<Vec<Call>, ApplyError> {
+        let set = self.fold(steps).await?;
+        self.unshown.take_in(&set, &self.calendar).map_err(|(tenant, e)| ApplyError::Refused(tenant, e))?;
+        let facts = write::facts(&set)?;
+        self.cache.take_in(set);
+        Ok(facts)
+    }
+
+    fn moved_to(&self, end: &End) -> Call {
+        let moved: [Box<dyn ToSql + Sync + Send>; 3] =
+            [Box::new(self.sent), Box::new(end.lsn), Box::new(end.committed_at)];
+        ("move_position", moved.into())
     }
 
     /// Writes sums and report rows of what was written and not shown yet.

@@ -7,10 +7,10 @@
 mod pace;
 mod routes;
 
-use foldhash::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant as Moment};
 
+use foldhash::HashMap;
 use pace::Pace;
 use routes::{Route, Seen};
 

@@ -1,8 +1,7 @@
 //! The stores the daemon knows while it runs, by number and by schema.
 
-use foldhash::HashMap;
-
 use chrono_tz::Tz;
+use foldhash::HashMap;
 
 use crate::config::TableKind;
 use crate::domain::{BusinessDay, TenantId};

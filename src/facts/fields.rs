@@ -1,10 +1,10 @@
 //! The mapped values of one tuple, by logical column.
 
 use std::borrow::Cow;
-use foldhash::HashMap;
 
 use chrono::Datelike;
 use chrono_tz::Tz;
+use foldhash::HashMap;
 use postgres_types::Type;
 use rust_decimal::{Decimal, RoundingStrategy};
 

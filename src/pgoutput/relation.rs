@@ -1,7 +1,8 @@
 //! What the server has told about the tables whose rows it sends.
 
-use foldhash::HashMap;
 use std::sync::Arc;
+
+use foldhash::HashMap;
 
 use super::error::DecodeError;
 use super::reader::Reader;

@@ -193,8 +193,10 @@ mod tests {
         let expected = InventoryDelta { on_hand: (-2).into(), reserved: 1.into(), sold: 11.into(), settle: false };
         assert_eq!(both.get(&(T, 7)), Some(&expected));
         assert!(both.get(&(T, 8)).unwrap().settle);
-        let later =
-            Calendar::from_iter([(T, LocalDays { horizon: day(1), today: BusinessDay::from_ymd_opt(2026, 4, 1).unwrap() })]);
+        let later = Calendar::from_iter([(
+            T,
+            LocalDays { horizon: day(1), today: BusinessDay::from_ymd_opt(2026, 4, 1).unwrap() },
+        )]);
         assert_eq!(inventory(&deltas, &later).unwrap().get(&(T, 7)).unwrap().sold, 10.into());
         assert_eq!(days(&deltas, &later).len(), 2);
     }

@@ -291,11 +291,7 @@ impl Stored {
 
 type Entries<V> = crate::facts::working_set::Entries<V>;
 
-fn fetch<V: Clone>(
-    stored: &HashMap<i64, V>,
-    wanted: &foldhash::HashSet<(TenantId, i64)>,
-    into: &mut Entries<V>,
-) {
+fn fetch<V: Clone>(stored: &HashMap<i64, V>, wanted: &foldhash::HashSet<(TenantId, i64)>, into: &mut Entries<V>) {
     for (id, value) in stored.iter().filter(|(id, _)| wanted.contains(&(T, **id))) {
         load(into, (T, *id), value.clone());
     }
