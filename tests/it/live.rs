@@ -174,6 +174,77 @@ async fn unit_costs_are_those_of_the_commit_that_first_counted_them() {
     }
 }
 
+/// One sale as a till makes it, in one transaction: `n` says of what, to whom and how it is paid.
+async fn sell(client: &Client, n: i64) {
+    let customer = if n % 3 == 0 { "NULL".to_string() } else { (1 + n % 7).to_string() };
+    let method = ["cash", "card", "credit", "transfer"][n as usize % 4];
+    let (one, other) = (1 + n % 4, 1 + n % 3);
+    let sql = format!(
+        "BEGIN;
+         INSERT INTO sales_sale (id, session_id, receipt_number, customer_id) VALUES ({n}, 1, '{n}', {customer});
+         INSERT INTO sales_sale_item (sale_id, product_id, quantity, unit_price, line_total)
+           VALUES ({n}, {one}, 2, 10.5, 21), ({n}, {other}, 1, {n}, {n});
+         INSERT INTO sales_payment (sale_id, session_id, payment_method, amount) VALUES ({n}, 1, '{method}', {n} + 21);
+         INSERT INTO products_stock_movement (product_id, movement_type, quantity)
+           VALUES ({one}, 'sale', 2), ({other}, 'sale', 1);
+         UPDATE sales_sale SET status = 'completed', completed_at = now(), subtotal = {n} + 21, total_amount = {n} + 21
+           WHERE id = {n};
+         COMMIT"
+    );
+    client.batch_execute(&sql).await.unwrap();
+}
+
+/// Each sale is a batch of its own, and the rows that it adds to are known to be there from the second or third on; some
+/// customers are new to the day, some pay on credit, and one has paid before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_day_of_one_sale_after_the_other_leaves_every_row_right() {
+    let db = TestDb::new().await;
+    let (schema, zone) = STORES[1];
+    db.create_store(schema).await;
+    let client = db.client().await;
+    client
+        .batch_execute(&format!(
+            "SET search_path = {schema};
+             INSERT INTO sales_cashier_session (id, status) VALUES (1, 'open');
+             INSERT INTO products_product (name, slug, sku) SELECT 'P' || g, 'p' || g, 's' || g FROM generate_series(1, 4) g;
+             INSERT INTO products_product_pricing (product_id, cost_price, sale_price)
+               SELECT id, id + 0.25, 20 FROM products_product;
+             INSERT INTO customers_customer (first_name, phone) SELECT 'C' || g, g FROM generate_series(1, 7) g;
+             INSERT INTO sales_sale (id, session_id, receipt_number, status, customer_id, subtotal, total_amount, completed_at)
+               VALUES (0, 1, 'R', 'completed', 3, 40, 40, now() - interval '10 days');
+             INSERT INTO sales_payment (sale_id, session_id, payment_method, amount) VALUES (0, 1, 'credit', 40);
+             INSERT INTO customers_transaction (customer_id, transaction_type, amount, balance_before, balance_after)
+               VALUES (3, 'payment', 500, 0, 500);"
+        ))
+        .await
+        .unwrap();
+    let config = db.daemon_toml("");
+    tillstream(&config, &["init"]).await.expect(0);
+    let daemon = Daemon::run(&config, &[]);
+    wait_until("the store live", PATIENCE, async || live(&client, 1).await).await;
+    let sold = "SELECT coalesce(sum(total_sales_count), 0)::bigint FROM analytics.daily_sales_report";
+    for n in 1..=80 {
+        sell(&client, n).await;
+        wait_until("the sale in the reports", PATIENCE, async || {
+            client.query_one(sold, &[]).await.is_ok_and(|row| row.get::<_, i64>(0) == n + 1)
+        })
+        .await;
+    }
+    // What is removed is found by its own id.
+    let removed = "DELETE FROM sales_sale_item WHERE sale_id IN (8, 9)";
+    assert_eq!(client.execute(removed, &[]).await.unwrap(), 4);
+    assert_eq!(client.execute("DELETE FROM sales_payment WHERE sale_id IN (6, 8)", &[]).await.unwrap(), 2);
+    verify(&config, &client, &daemon, "after the last").await;
+    let kept = kept_costs(&client, schema).await;
+    compare(&client, schema, zone, Utc::now(), &kept, "after the last").await;
+    let day = "SELECT unique_customers, new_customers FROM analytics.daily_sales_report ORDER BY date DESC LIMIT 1";
+    let delay = "SELECT avg_payment_delay_days FROM analytics.customer_analytics WHERE customer_id = 3";
+    let row = client.query_one(day, &[]).await.unwrap();
+    assert_eq!((row.get(0), row.get(1)), (7i64, 6i64));
+    // Of ten days and twice none.
+    assert_eq!(client.query_one(delay, &[]).await.unwrap().get::<_, i32>(0), 3);
+}
+
 /// What somebody might do to the reports by hand, each with what `verify` must say of it.
 const FALSIFIED: [(&str, &str); 9] = [
     (
