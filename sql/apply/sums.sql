@@ -24,7 +24,7 @@ SELECT (SELECT count(*) FROM gone_performance) + (SELECT count(*) FROM put_perfo
 WITH {+product_days_grow u}
 SELECT CASE WHEN {+all_of u} THEN 0 ELSE {state}.missing() END AS missing
 
--- Part of it.
+-- Part: sums and report rows, of which {rows} are the sums then.
 -- name: product_days_grow
 {+product_days_plus {rows}}, {+said_performance {rows}}, {rows}_shown AS ({+update_performance} RETURNING 1)
 
@@ -87,7 +87,7 @@ SELECT (SELECT count(*) FROM gone_customers) + (SELECT count(*) FROM put_custome
 WITH {+customers_grow u}
 SELECT CASE WHEN {+all_of u} THEN 0 ELSE {state}.missing() END AS missing
 
--- Part of it.
+-- Part: the same of customers.
 -- name: customers_grow
 {+customers_plus {rows}}, {+said_customers {rows}}, {rows}_shown AS ({+update_customers} RETURNING 1)
 
@@ -210,7 +210,7 @@ WITH u AS (
 SELECT (SELECT count(*) FROM gone_inventory) + (SELECT count(*) FROM put_inventory) AS changed
 
 -- name: add_daily
-WITH added_n AS MATERIALIZED (SELECT n.*, 0 AS customers FROM {+daily_given} n), {+daily_plus added}, begun AS (
+WITH {+days_alone added}, {+daily_plus added}, begun AS (
   INSERT INTO {state}.daily AS d (tenant_id, day, sales, total, discount, tax, cash, card, credit, other, quantity, refunds,
                                   refund_total, opened, closed, customers)
   SELECT n.* FROM added_n n WHERE (n.tenant_id, n.day) NOT IN (SELECT a.tenant_id, a.day FROM added a)
@@ -222,20 +222,24 @@ SELECT (SELECT count(*) FROM gone_daily) + (SELECT count(*) FROM put_daily) AS c
 
 -- Where all rows are there and stay.
 -- name: grow_daily
-WITH u_n AS MATERIALIZED (SELECT n.*, 0 AS customers FROM {+daily_given} n), {+daily_grow u}
+WITH {+days_alone u}, {+daily_grow u}
 SELECT CASE WHEN {+all_of u} THEN 0 ELSE {state}.missing() END AS missing
 
--- Part of it.
+-- Part: the same of days, those of {rows}_n.
 -- name: daily_grow
 {+daily_plus {rows}}, {+said_daily {rows}}, {rows}_shown AS ({+update_daily} RETURNING 1)
 
--- Part: what is given, as n.
+-- Part: days without what their customers come to, which add_customer_days adds.
+-- name: days_alone
+{rows}_n AS MATERIALIZED (SELECT n.*, 0 AS customers FROM {+daily_given} n)
+
+-- Part: what is given of days.
 -- name: daily_given
 (SELECT * FROM unnest($1::integer[], $2::date[], $3::bigint[], $4::numeric[], $5::numeric[], $6::numeric[], $7::numeric[],
     $8::numeric[], $9::numeric[], $10::numeric[], $11::numeric[], $12::bigint[], $13::numeric[], $14::bigint[], $15::bigint[])
     n(tenant_id, day, sales, total, discount, tax, cash, card, credit, other, quantity, refunds, refund_total, opened, closed))
 
--- Part: that and the customers of it added to the rows that are there, which are {rows} then.
+-- Part: {rows}_n added to the rows that are there, which are {rows} then.
 -- name: daily_plus
 {rows} AS (
   UPDATE {state}.daily d SET

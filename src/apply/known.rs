@@ -1,5 +1,5 @@
 //! Which rows of sums and reports are there for certain, because the writer wrote them and nobody else did since. A batch that
-//! only adds to such rows is written by the `grow_*` statements, which look for nothing else: half of what a small batch
+//! only adds to such rows is written by `write_whole` or the `grow_*` statements, which look for nothing else: half of what a small batch
 //! costs the server is getting ready for what a statement might have to do. They refuse to add to a row that is not there.
 
 use foldhash::{HashMap, HashSet};

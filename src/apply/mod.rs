@@ -5,7 +5,8 @@
 //!                  load.rs               facts/  reports/ write.rs                            writer.rs
 //! ```
 //! A large batch is folded in parts: the facts of each are written at once, sums and report rows at the end of all. Of a
-//! transaction larger than a batch what adds to sales is set aside until its end (staging.rs).
+//! transaction larger than a batch what adds to sales is set aside until its end (staging.rs). A small batch of new sales is
+//! one statement (whole.rs).
 //!
 //! Invariant: the position is moved by the same transaction that writes what happened up to it, and only from where
 //! this writer last left it. So a crash anywhere counts nothing twice, and a second writer cannot interleave.
@@ -24,6 +25,7 @@ pub mod rows;
 mod sent;
 mod staging;
 pub mod statements;
+mod whole;
 pub mod write;
 pub mod writer;
 

@@ -129,7 +129,7 @@ impl Statements {
 
 #[cfg(test)]
 mod tests {
-    use super::super::write::WHOLE;
+    use super::super::whole::WHOLE;
     use super::*;
 
     #[test]

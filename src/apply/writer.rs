@@ -14,7 +14,7 @@ pub use super::sent::Sent;
 use super::staging::{self, Large};
 use super::statements::Statements;
 use super::write::{self, Call};
-use super::{ApplyError, keys, load};
+use super::{ApplyError, keys, load, whole};
 use crate::domain::{Instant, TenantId};
 use crate::facts::WorkingSet;
 use crate::facts::working_set::{Key, Needs};
@@ -227,7 +227,7 @@ impl Writer {
             let mut calls = self.facts(steps).await?;
             calls.extend(self.sums()?);
             calls.push(self.moved_to(&end));
-            self.hand_over(sent, write::transaction(calls)).await?;
+            self.hand_over(sent, whole::transaction(calls)).await?;
             self.sent = end.lsn;
             return Ok(());
         }
