@@ -175,7 +175,7 @@ async fn unit_costs_are_those_of_the_commit_that_first_counted_them() {
 }
 
 /// One sale as a till makes it, in one transaction: `n` says of what, to whom and how it is paid.
-async fn sell(client: &Client, n: i64) {
+async fn sell(client: &Client, n: i64, at: DateTime<Utc>) {
     let customer = if n % 3 == 0 { "NULL".to_string() } else { (1 + n % 7).to_string() };
     let method = ["cash", "card", "credit", "transfer"][n as usize % 4];
     let (one, other) = (1 + n % 4, 1 + n % 3);
@@ -187,7 +187,7 @@ async fn sell(client: &Client, n: i64) {
          INSERT INTO sales_payment (sale_id, session_id, payment_method, amount) VALUES ({n}, 1, '{method}', {n} + 21);
          INSERT INTO products_stock_movement (product_id, movement_type, quantity)
            VALUES ({one}, 'sale', 2), ({other}, 'sale', 1);
-         UPDATE sales_sale SET status = 'completed', completed_at = now(), subtotal = {n} + 21, total_amount = {n} + 21
+         UPDATE sales_sale SET status = 'completed', completed_at = '{at}', subtotal = {n} + 21, total_amount = {n} + 21
            WHERE id = {n};
          COMMIT"
     );
@@ -195,7 +195,7 @@ async fn sell(client: &Client, n: i64) {
 }
 
 /// Each sale is a batch of its own, and the rows that it adds to are known to be there from the second or third on; some
-/// customers are new to the day, some pay on credit, and one has paid before.
+/// customers come for the first time, some pay on credit, and one has paid before.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_day_of_one_sale_after_the_other_leaves_every_row_right() {
     let db = TestDb::new().await;
@@ -223,8 +223,10 @@ async fn a_day_of_one_sale_after_the_other_leaves_every_row_right() {
     let daemon = Daemon::run(&config, &[]);
     wait_until("the store live", PATIENCE, async || live(&client, 1).await).await;
     let sold = "SELECT coalesce(sum(total_sales_count), 0)::bigint FROM analytics.daily_sales_report";
+    // All of one day, whenever the test runs.
+    let at = Utc::now();
     for n in 1..=80 {
-        sell(&client, n).await;
+        sell(&client, n, at).await;
         wait_until("the sale in the reports", PATIENCE, async || {
             client.query_one(sold, &[]).await.is_ok_and(|row| row.get::<_, i64>(0) == n + 1)
         })
