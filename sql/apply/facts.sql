@@ -14,22 +14,14 @@ ON CONFLICT (tenant_id, id) DO UPDATE SET
   payment_ids = excluded.payment_ids, payment_kinds = excluded.payment_kinds, payment_amounts = excluded.payment_amounts
 
 -- name: add_children
-INSERT INTO {state}.child AS c SELECT * FROM unnest($1::{state}.child[])
-ON CONFLICT (tenant_id, kind, block) DO UPDATE SET ids = c.ids || excluded.ids, sales = c.sales || excluded.sales
+INSERT INTO {state}.child SELECT * FROM unnest($1::{state}.child[])
 
 -- name: remove_sales
 DELETE FROM {state}.sale f USING unnest($1::integer[], $2::bigint[]) k(tenant_id, id)
 WHERE f.tenant_id = k.tenant_id AND f.id = k.id
 
--- name: put_movements
-INSERT INTO {state}.stock_movement SELECT * FROM unnest($1::{state}.stock_movement[])
-ON CONFLICT (tenant_id, block) DO UPDATE SET ids = excluded.ids, products = excluded.products, quantities = excluded.quantities
-
--- New entries of blocks of which nothing else changed.
 -- name: add_movements
-INSERT INTO {state}.stock_movement AS m SELECT * FROM unnest($1::{state}.stock_movement[])
-ON CONFLICT (tenant_id, block) DO UPDATE SET
-  ids = m.ids || excluded.ids, products = m.products || excluded.products, quantities = m.quantities || excluded.quantities
+INSERT INTO {state}.stock_movement SELECT * FROM unnest($1::{state}.stock_movement[])
 
 -- name: remove_movements
 DELETE FROM {state}.stock_movement f USING unnest($1::integer[], $2::bigint[]) k(tenant_id, block)

@@ -4,7 +4,7 @@
 SELECT f.* FROM unnest($1::integer[], $2::bigint[]) k(tenant_id, id)
 JOIN {state}.sale f ON f.tenant_id = k.tenant_id AND f.id = k.id
 
--- A child's block names every sale that it ever came into; the sale itself tells whether it is there.
+-- The rows of a child's block name every sale that it ever came into; the sale itself tells whether it is there.
 -- name: load_sales_by_item
 SELECT f.* FROM unnest($1::integer[], $2::bigint[]) k(tenant_id, id)
 JOIN {state}.child c ON c.tenant_id = k.tenant_id AND c.kind = 'i' AND c.block = k.id >> 6,
@@ -24,8 +24,11 @@ WHERE h.id = k.id AND f.tenant_id = k.tenant_id AND k.id = ANY (f.payment_ids)
 SELECT tenant_id, id FROM {state}.sale WHERE status IS NULL LIMIT $1
 
 -- name: load_movements
-SELECT f.tenant_id, f.block, f.ids, f.products, f.quantities FROM unnest($1::integer[], $2::bigint[]) k(tenant_id, block)
-JOIN {state}.stock_movement f ON f.tenant_id = k.tenant_id AND f.block = k.block
+SELECT f.tenant_id, f.block, array_agg(m.id), array_agg(m.product), array_agg(m.quantity)
+FROM unnest($1::integer[], $2::bigint[]) k(tenant_id, block)
+JOIN {state}.stock_movement f ON f.tenant_id = k.tenant_id AND f.block = k.block,
+     unnest(f.ids, f.products, f.quantities) AS m(id, product, quantity)
+GROUP BY f.tenant_id, f.block
 
 -- name: load_batches
 SELECT f.tenant_id, f.id, f.product_id, f.quantity FROM unnest($1::integer[], $2::bigint[]) k(tenant_id, id)

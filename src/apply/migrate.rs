@@ -38,6 +38,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 16, name: "latest", sql: include_str!("../../sql/migrations/0016_latest.sql") },
     Migration { version: 17, name: "credit", sql: include_str!("../../sql/migrations/0017_credit.sql") },
     Migration { version: 18, name: "askers", sql: include_str!("../../sql/migrations/0018_askers.sql") },
+    Migration { version: 19, name: "appended", sql: include_str!("../../sql/migrations/0019_appended.sql") },
 ];
 const BOOTSTRAP: &str = include_str!("../../sql/migrations/0000_bootstrap.sql");
 

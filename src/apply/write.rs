@@ -82,12 +82,12 @@ pub fn facts(set: &WorkingSet) -> Result<Vec<Call>, ApplyError> {
     add(calls, "put_sales", !changed.is_empty(), || vec![Box::new(changed)]);
     remove(calls, "remove_sales", &gone);
 
-    let (put, gone) = split(&set.movements);
-    let records: Vec<_> = put.iter().map(|((tenant, block), b)| MovementRecord::new(*tenant, *block, b)).collect();
-    add(calls, "put_movements", !records.is_empty(), || vec![Box::new(records)]);
+    // A block that changed is written anew; what came into one is a row of its own.
+    let (mut put, mut gone) = split(&set.movements);
+    gone.extend(put.iter().map(|(key, _)| *key));
     remove(calls, "remove_movements", &gone);
-    let new = sorted(&set.new_movements);
-    let records: Vec<_> = new.iter().map(|((tenant, block), b)| MovementRecord::new(*tenant, *block, b)).collect();
+    put.extend(sorted(&set.new_movements));
+    let records: Vec<_> = put.iter().map(|((tenant, block), b)| MovementRecord::new(*tenant, *block, b)).collect();
     add(calls, "add_movements", !records.is_empty(), || vec![Box::new(records)]);
     let mut children = ChildRecord::of(b'i', &set.new_items);
     children.extend(ChildRecord::of(b'p', &set.new_payments));

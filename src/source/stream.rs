@@ -32,7 +32,7 @@ use crate::pgoutput::instant_from_micros;
 /// Connecting, the questions before the start, and the start itself. Acquiring a slot does not wait for transactions.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
 /// A confirmed position is sent at the latest this long after the one before it; at the end it is waited for.
-const STATUS_INTERVAL: Duration = Duration::from_millis(100);
+const STATUS_INTERVAL: Duration = Duration::from_millis(25);
 /// An unchanged position is repeated this often; more than half of wal_sender_timeout, see above.
 const IDLE_STATUS_INTERVAL: Duration = Duration::from_secs(20);
 /// Nothing at all for so long: the server is gone.

@@ -1,6 +1,15 @@
 -- Copies what newer.* and newer_state.* hold into the tables of analytics and analytics_state that are there, as far as
 -- these have the columns. Constraints between tables are not checked on the way, triggers do not fire.
 SET session_replication_role = replica;
+-- A block of ids was one row before version 19.
+WITH gone AS (DELETE FROM newer_state.stock_movement RETURNING *)
+INSERT INTO newer_state.stock_movement
+SELECT tenant_id, block, array_agg(m.id), array_agg(m.product), array_agg(m.quantity)
+FROM gone, unnest(ids, products, quantities) m(id, product, quantity) GROUP BY 1, 2;
+WITH gone AS (DELETE FROM newer_state.child RETURNING *)
+INSERT INTO newer_state.child
+SELECT tenant_id, kind, block, array_agg(c.id), array_agg(c.sale)
+FROM gone, unnest(ids, sales) c(id, sale) GROUP BY 1, 2, 3;
 DO $$
 DECLARE
   t record;
