@@ -106,6 +106,6 @@ pub fn measure(lab: &Lab, scale: &Scale, pace: Pace, clients: u32, time: Duratio
     thread::sleep(MARGIN);
     let floor = Probe::start(lab, scale, Place::Table)?.finish_after(floor_time)?;
     let reports = Probe::start(lab, scale, Place::Reports)?.finish_after(time)?;
-    let sales = load.finish()?;
+    let sales = load.finish(MARGIN)?;
     Ok(Measured { sold_per_second: sales.per_second, reports, floor })
 }

@@ -18,8 +18,10 @@ use crate::procs::{Usage, Watch};
 
 /// The POS's database.
 pub const DATABASE: &str = "pos";
-pub const SETTINGS: [(&str, &str); 5] = [
+pub const SETTINGS: [(&str, &str); 6] = [
     ("shared_buffers", "1GB"),
+    // What [`recycle`](crate::world) leaves stays.
+    ("min_wal_size", "1GB"),
     ("max_wal_size", "8GB"),
     ("fsync", "on"),
     ("synchronous_commit", "on"),

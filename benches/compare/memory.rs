@@ -1,6 +1,7 @@
 //! How much memory the daemon takes, idle and in everything that could make it take much.
 
 use std::thread;
+use std::time::Duration;
 
 use anyhow::Result;
 use nix::sys::signal::Signal;
@@ -50,7 +51,7 @@ pub fn run(bench: &Bench) -> Result<Findings> {
         thread::sleep(sizes.time);
         idle.push(watch.finish());
         let watch = Watch::start(lab.server.pid(), Some(daemon.pid()));
-        lab.load(&scale, Pace::Saturation, sizes.clients, sizes.time)?.finish()?;
+        lab.load(&scale, Pace::Saturation, sizes.clients, sizes.time)?.finish(Duration::ZERO)?;
         busy.push(watch.finish());
         daemon.stop(Signal::SIGTERM)?;
         lab.verify()?;

@@ -36,7 +36,7 @@ pub struct Load<'a> {
     running: Running,
 }
 
-/// What they came to, after the warm-up.
+/// What they came to, after they have run in.
 #[derive(Debug, Clone, Copy)]
 pub struct Sales {
     pub per_second: f64,
@@ -97,9 +97,6 @@ impl Lab {
 
 /// Begins the names of pgbench's logs.
 const LOG: &str = "sales";
-/// Of the time of a load: caches fill, the first plans are made.
-const WARM_UP: f64 = 0.15;
-
 impl Load<'_> {
     /// Ends it before its time; what it came to is lost.
     pub fn stop(self) -> Result<()> {
@@ -107,7 +104,8 @@ impl Load<'_> {
         self.running.stop(Signal::SIGTERM)
     }
 
-    pub fn finish(self) -> Result<Sales> {
+    /// `run_in`: what was sold in this time from its beginning is not counted.
+    pub fn finish(self, run_in: Duration) -> Result<Sales> {
         let said = self.running.finish()?;
         let mut sales = Vec::new();
         for log in self.lab.logs()? {
@@ -123,7 +121,7 @@ impl Load<'_> {
         let (Some(first), Some(last)) = (ends.first(), ends.last()) else {
             bail!("pgbench sold nothing:\n{said}");
         };
-        let from = first + (last - first) * WARM_UP;
+        let from = first + run_in.as_secs_f64();
         let counted: Vec<f64> = sales.iter().filter(|(end, _)| *end > from).map(|(_, took)| *took).collect();
         let p99 = stats::quantile(&stats::sorted(&counted), 0.99).context("too few sales")?;
         Ok(Sales { per_second: counted.len() as f64 / (last - from), p99_ms: p99 })

@@ -1,5 +1,7 @@
 //! Where the time goes: processor time by process, and the server's time by statement, as `pg_stat_statements` counts it.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use nix::sys::signal::Signal;
 
@@ -57,11 +59,11 @@ pub fn run(bench: &Bench) -> Result<Findings> {
         lab.restore(SETTLED)?;
         let daemon = lab.daemon()?;
         // Its statements are planned, the pages at hand.
-        lab.load(&scale, pace, sizes.clients, sizes.time / 3)?.finish()?;
+        lab.load(&scale, pace, sizes.clients, sizes.time / 3)?.finish(Duration::ZERO)?;
         reset(&lab)?;
         let before = lab.sold()?;
         let watch = Watch::start(lab.server.pid(), Some(daemon.pid()));
-        lab.load(&scale, pace, sizes.clients, sizes.time)?.finish()?;
+        lab.load(&scale, pace, sizes.clients, sizes.time)?.finish(Duration::ZERO)?;
         let usage = watch.finish();
         tables.push(table(&lab, &format!("Following, {pace}"), lab.sold()? - before, &usage)?);
         daemon.stop(Signal::SIGTERM)?;
