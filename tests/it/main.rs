@@ -1,6 +1,7 @@
 //! All integration tests, in one binary: they share one PostgreSQL server, with a database per test.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod blocks;
 mod compat;
 mod credit;
 mod demo;
