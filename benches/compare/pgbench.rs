@@ -97,6 +97,7 @@ impl Lab {
 
 /// Begins the names of pgbench's logs.
 const LOG: &str = "sales";
+
 impl Load<'_> {
     /// Ends it before its time; what it came to is lost.
     pub fn stop(self) -> Result<()> {
