@@ -13,6 +13,7 @@ use crate::plot::Plot;
 use crate::procs::{APPLY_WORKER, CLIENT, DAEMON_BACKENDS, Usage, WALSENDER, Watch};
 use crate::report::{Findings, Table};
 use crate::say::say;
+use crate::spin::Spin;
 use crate::stats::{count, ratios, shown};
 use crate::till::SLOT;
 use crate::world::Scale;
@@ -30,25 +31,39 @@ pub const LOADED: &str = "loaded";
 pub enum Contender {
     Tillstream,
     Recvlogical,
+    /// The same beside a loop that uses as much of the processors as tillstream's own work did in the same round.
+    RecvlogicalBusy,
     /// PostgreSQL's own subscription with this `synchronous_commit`.
     Subscription(&'static str),
 }
 
-const CONTENDERS: [Contender; 4] =
-    [Contender::Tillstream, Contender::Recvlogical, Contender::Subscription("off"), Contender::Subscription("on")];
+const CONTENDERS: [Contender; 5] = [
+    Contender::Tillstream,
+    Contender::Recvlogical,
+    Contender::RecvlogicalBusy,
+    Contender::Subscription("off"),
+    Contender::Subscription("on"),
+];
+
+impl Contender {
+    fn only_reads(self) -> bool {
+        matches!(self, Contender::Recvlogical | Contender::RecvlogicalBusy)
+    }
+}
 
 impl std::fmt::Display for Contender {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Contender::Tillstream => write!(f, "tillstream"),
             Contender::Recvlogical => write!(f, "pg_recvlogical to /dev/null"),
+            Contender::RecvlogicalBusy => write!(f, "pg_recvlogical beside a loop as busy as tillstream"),
             Contender::Subscription(commit) => write!(f, "subscription, synchronous_commit {commit}"),
         }
     }
 }
 
 /// Without the last, which would commit every small step to the disk: minutes for each round.
-const WITHOUT_SYNCHRONOUS: &[Contender] = CONTENDERS.split_at(3).0;
+const WITHOUT_SYNCHRONOUS: &[Contender] = CONTENDERS.split_at(4).0;
 
 /// What waits in the slot.
 #[derive(Debug, Clone, Copy)]
@@ -91,6 +106,10 @@ pub fn run(bench: &Bench) -> Result<Findings> {
         "pg_recvlogical: decoded, sent and thrown away, with the same slot position, publication and options (protocol 1, \
          binary) as tillstream's."
             .into(),
+        "Beside a loop as busy as tillstream: the same, while a thread that does nothing else uses as many seconds of \
+         processor time as tillstream and its server processes did in the same round beyond what pg_recvlogical itself \
+         used. Decoding takes that long on this machine when so much other work goes on beside it, whatever the work."
+            .into(),
         "subscription: PostgreSQL's own, binary, from `ALTER SUBSCRIPTION … ENABLE` until the last row shows, applying to \
          copies of the tables in another database of the same server that have their primary keys and nothing else. It \
          computes no report."
@@ -113,6 +132,31 @@ pub struct Drained {
     pub usage: Usage,
 }
 
+/// What tillstream uses of the processors beyond what pg_recvlogical does, in one round.
+#[derive(Default)]
+struct Beside {
+    cpu: f64,
+    seconds: f64,
+}
+
+impl Beside {
+    fn note(&mut self, contender: Contender, drained: &Drained) {
+        let client = drained.usage.cpu(CLIENT);
+        match contender {
+            Contender::Tillstream => {
+                self.cpu += client + drained.usage.cpu(DAEMON_BACKENDS);
+                self.seconds = drained.seconds;
+            }
+            Contender::Recvlogical => self.cpu -= client,
+            Contender::RecvlogicalBusy | Contender::Subscription(_) => {}
+        }
+    }
+
+    fn start(&self) -> Spin {
+        Spin::start(self.cpu / self.seconds, Duration::from_secs_f64(self.seconds))
+    }
+}
+
 type Runs = Vec<(Contender, Vec<Drained>)>;
 
 fn one_backlog(
@@ -130,9 +174,13 @@ fn one_backlog(
     let (changes, end) = fill_slots(&mut lab, backlog, scale, &["reader", "subscriber"])?;
     let mut runs: Runs = contenders.iter().map(|contender| (*contender, Vec::new())).collect();
     for round in 1..=bench.rounds {
+        let mut beside = Beside::default();
         for (contender, runs) in &mut runs {
             lab.restore(LOADED)?;
+            let spin = (*contender == Contender::RecvlogicalBusy).then(|| beside.start());
             let drained = drain(&lab, *contender, &end)?;
+            drop(spin);
+            beside.note(*contender, &drained);
             say(format!(
                 "drain: sales {title}, round {round} of {}: {contender} {:.2} s",
                 bench.rounds, drained.seconds
@@ -175,7 +223,7 @@ fn one_backlog(
             shown(&took),
             shown(&rates),
             cpu(&[WALSENDER]),
-            if *contender == Contender::Recvlogical { "–".into() } else { cpu(&[DAEMON_BACKENDS, APPLY_WORKER]) },
+            if contender.only_reads() { "–".into() } else { cpu(&[DAEMON_BACKENDS, APPLY_WORKER]) },
             client(cpu(&[CLIENT])),
             client(shown(&runs.iter().map(|run| run.usage.rss_peak_mib).collect::<Vec<_>>())),
             if *contender == Contender::Tillstream { "1".into() } else { shown(&ratios(&ours, &took)) },
@@ -228,7 +276,7 @@ pub fn drain(lab: &Lab, contender: Contender, end: &str) -> Result<Drained> {
             }
             run
         }
-        Contender::Recvlogical => {
+        Contender::Recvlogical | Contender::RecvlogicalBusy => {
             let run = lab.run_measured("pg_recvlogical", lab.pg_recvlogical("reader", Some(end)))?;
             let query =
                 "SELECT confirmed_flush_lsn >= $1::text::pg_lsn FROM pg_replication_slots WHERE slot_name = 'reader'";

@@ -202,6 +202,7 @@ fn measure(part: Part, bench: &Bench, machine: &Machine, out: &std::path::Path) 
         rounds: bench.rounds,
         quick: bench.quick,
         machine: machine.clone(),
+        settings: lab::SETTINGS.map(|(key, value)| format!("`{key} = {value}`")).join(", "),
         before,
         after,
         findings,

@@ -107,7 +107,7 @@ pub fn run(bench: &Bench) -> Result<Findings> {
             let beside = contender.begin(&lab, &scale)?;
             for (pace, measured) in PACES.into_iter().zip(&mut measured) {
                 let share = tillstream.and_then(|t| measured.get(t)?.last()).map_or(0.0, |m| m.share);
-                let spin = (*contender == Contender::Spin).then(|| Spin::start(share));
+                let spin = (*contender == Contender::Spin).then(|| Spin::start(share, Duration::MAX));
                 let m = measure(&lab, &scale, pace, bench, beside.as_ref().map(Running::pid))?;
                 drop(spin);
                 say(format!(

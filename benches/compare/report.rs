@@ -57,6 +57,8 @@ pub struct Section {
     pub rounds: usize,
     pub quick: bool,
     pub machine: Machine,
+    /// The server's, where they are not as shipped.
+    pub settings: String,
     pub before: Busy,
     pub after: Busy,
     pub findings: Findings,
@@ -85,6 +87,7 @@ impl Section {
         }
         writeln!(page, "\n`{COMMAND} -- {}`, {} rounds, {}.  ", self.arguments, self.rounds, self.date)?;
         writeln!(page, "{}.  ", self.machine.line())?;
+        writeln!(page, "PostgreSQL as shipped but for {}.  ", self.settings)?;
         writeln!(page, "Before: {}. After: {}.\n", self.before.line(), self.after.line())
     }
 
@@ -105,9 +108,7 @@ pub fn write_page(out: &Path, parts: &[&str]) -> Result<()> {
          tillstream beside what would be used instead, on the same data, settings and machine. A figure is the median of \
          the rounds with the lowest and the highest in parentheses; contenders take turns within a round, each on a fresh \
          copy of the same data folder, and a ratio is taken round by round, so that what disturbs one round disturbs both \
-         sides of it. PostgreSQL runs with {}; everything else is as shipped. What was measured, of parts run apart from \
-         each other, stands under each part.\n\n",
-        crate::lab::SETTINGS.map(|(key, value)| format!("`{key} = {value}`")).join(", "),
+         sides of it. What was measured and on what, of parts run apart from each other, stands under each part.\n\n",
     );
     for part in parts {
         let file = out.join("bench").join(format!("{part}.json"));

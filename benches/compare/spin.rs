@@ -16,13 +16,14 @@ pub struct Spin {
 }
 
 impl Spin {
-    /// Busy for this share of one processor, 0 to 1, in one piece each [`PERIOD`].
-    pub fn start(share: f64) -> Spin {
+    /// Busy for this share of one processor, 0 to 1, in one piece each [`PERIOD`]; for so long at most.
+    pub fn start(share: f64, limit: Duration) -> Spin {
         let over = Arc::new(AtomicBool::new(false));
         let ended = Arc::clone(&over);
         let busy = PERIOD.mul_f64(share.clamp(0.0, 1.0));
+        let started = Instant::now();
         let thread = thread::spawn(move || {
-            while !ended.load(Ordering::Relaxed) {
+            while !ended.load(Ordering::Relaxed) && started.elapsed() < limit {
                 let begun = Instant::now();
                 while begun.elapsed() < busy {
                     hint::spin_loop();
