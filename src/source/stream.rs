@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! socket ── transport's task ── channel (8192 events) ── next / try_next ──> engine
-//!                 ^──────────── confirm(position), sent within half a second <──┘
+//!                 ^───────────────── confirm(position), sent within 25 ms <──────┘
 //! ```
 //! The transport's task keeps answering the server while the engine is busy; once the channel is full it stops reading,
 //! and the server holds back.
@@ -229,7 +229,7 @@ impl Stream {
     }
 
     /// Tells the server that everything before `position` is stored durably, so that it need not keep the WAL. Sent
-    /// within half a second, also on an idle stream; a position before the last one confirmed changes nothing.
+    /// within 25 ms, also on an idle stream; a position before the last one confirmed changes nothing.
     ///
     /// A position that this server has not been seen to reach is not sent, but logged: it would be believed.
     pub fn confirm(&self, position: Lsn) {
