@@ -6,13 +6,12 @@ WITH a AS (DELETE FROM {state}.daily WHERE tenant_id = $1), b AS (DELETE FROM {s
      e AS (DELETE FROM {state}.child WHERE tenant_id = $1)
 DELETE FROM {state}.inventory WHERE tenant_id = $1
 
--- Apart from the INSERT, which PostgreSQL never shares out among processors. In key order, as the rows are read and written
--- by it. Arrays are taken apart in the select list, at half the cost of a function in FROM; nothing is sorted that is not
--- added up.
--- name: gather_product_days
-CREATE UNLOGGED TABLE {state}.gathered AS
-SELECT l.product_id, l.day, count(*) AS lines, count(*) FILTER (WHERE l.first) AS sales, sum(l.quantity) AS quantity,
-       sum(l.total) AS revenue, sum(l.price) AS price_sum, coalesce(sum(l.cost), 0) AS cost
+-- In key order, as the rows are read and written by it. Arrays are taken apart in the select list, at half the cost of a
+-- function in FROM; nothing is sorted that is not added up.
+-- name: build_product_days
+INSERT INTO {state}.product_day (tenant_id, product_id, day, lines, sales, quantity, revenue, price_sum, cost)
+SELECT $1, l.product_id, l.day, count(*), count(*) FILTER (WHERE l.first), sum(l.quantity), sum(l.total), sum(l.price),
+       coalesce(sum(l.cost), 0)
 FROM (SELECT i.product_id, i.day, i.quantity, i.total, i.price, i.quantity * i.cost AS cost,
              -- Distinct sales: the first line of a product in the sale stands for the sale.
              array_position(i.products, i.product_id) = i.line AS first
@@ -22,14 +21,7 @@ FROM (SELECT i.product_id, i.day, i.quantity, i.total, i.price, i.quantity * i.c
             FROM {state}.sale f
             WHERE f.tenant_id = $1 AND f.status = 'c' AND f.day >= (SELECT horizon FROM {state}.tenant WHERE id = $1)) i
       ORDER BY 1, 2 OFFSET 0) l
-GROUP BY 1, 2 ORDER BY 1, 2
-
--- name: build_product_days
-INSERT INTO {state}.product_day (tenant_id, product_id, day, lines, sales, quantity, revenue, price_sum, cost)
-SELECT $1, g.* FROM {state}.gathered g
-
--- name: drop_gathered
-DROP TABLE {state}.gathered
+GROUP BY 2, 3 ORDER BY 2, 3
 
 -- Where the report has no row of tenant $1 yet; otherwise show_days_of_product_performance.
 -- name: build_product_performance
@@ -37,18 +29,13 @@ INSERT INTO {reports}.product_performance ({+performance_columns})
 {+performance_select} FROM {state}.product_day u JOIN {state}.tenant t ON t.id = u.tenant_id, {+performance_where} AND t.id = $1
 
 -- In the order of the days, by which they are found when the day moves on.
--- name: gather_customer_days
-CREATE UNLOGGED TABLE {state}.gathered AS
-SELECT f.customer_id, f.day, count(*) AS sales, sum(f.total) AS spent, count(f.credit) AS credit_sales,
-       coalesce(sum(f.credit), 0) AS credit
+-- name: build_customer_days
+INSERT INTO {state}.customer_day (tenant_id, customer_id, day, sales, spent, credit_sales, credit)
+SELECT $1, f.customer_id, f.day, count(*), sum(f.total), count(f.credit), coalesce(sum(f.credit), 0)
 FROM (SELECT f.customer_id, f.day, f.total, f.credit FROM {state}.sale f
       WHERE f.tenant_id = $1 AND f.status = 'c' AND f.day IS NOT NULL AND f.customer_id IS NOT NULL
       ORDER BY f.day, f.customer_id OFFSET 0) f
-GROUP BY 1, 2 ORDER BY 2
-
--- name: build_customer_days
-INSERT INTO {state}.customer_day (tenant_id, customer_id, day, sales, spent, credit_sales, credit)
-SELECT $1, g.* FROM {state}.gathered g
+GROUP BY 2, 3 ORDER BY 3
 
 -- Part: the sums of all customers of tenant $1 who have a counted sale (their days are ROWS) or paid credit back.
 -- name: fresh_customers

@@ -280,17 +280,14 @@ pub async fn dimensions(target: &Client, sql: &Statements, id: i32) -> Result<u6
 
 /// The sums of one tenant whose facts are there and whose sums are not.
 pub async fn sums(target: &Client, sql: &Statements, id: i32) -> Result<(), tokio_postgres::Error> {
-    target.execute(sql.text("build_children"), &[&id]).await?;
-    // Named for its store: else whoever builds another one's sums meanwhile would wait until this transaction ends.
-    let of_store = |statement| sql.text(statement).replace(".gathered", &format!(".gathered_{id}"));
-    for [gather, build] in
-        [["gather_product_days", "build_product_days"], ["gather_customer_days", "build_customer_days"]]
-    {
-        target.execute(&of_store(gather), &[&id]).await?;
-        target.execute(&of_store(build), &[&id]).await?;
-        target.execute(&of_store("drop_gathered"), &[]).await?;
-    }
-    for statement in ["build_customer_totals", "build_inventory", "build_daily"] {
+    for statement in [
+        "build_children",
+        "build_product_days",
+        "build_customer_days",
+        "build_customer_totals",
+        "build_inventory",
+        "build_daily",
+    ] {
         target.execute(sql.text(statement), &[&id]).await?;
     }
     Ok(())
