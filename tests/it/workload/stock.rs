@@ -217,14 +217,10 @@ impl Workload {
         Ok(true)
     }
 
-    /// Half of the time one of the first: what shares their block of ids then changes again and again.
-    async fn some_movement(&mut self, db: &Db<'_>) -> Result<Option<i64>, Error> {
-        let which = if self.values.chance(50) { "id < 32" } else { "true" };
-        db.pick(self.values.share(), "products_stock_movement", which).await
-    }
-
     pub(super) async fn edit_movement(&mut self, db: &Db<'_>) -> Done {
-        let Some(row) = self.some_movement(db).await? else { return Ok(false) };
+        let Some(row) = db.pick(self.values.share(), "products_stock_movement", "true").await? else {
+            return Ok(false);
+        };
         let (kind, count) = (self.values.one_of(MOVEMENTS), quantity(self.values.thousandths()));
         let product = self.some_product(db).await?;
         let assignments = match (self.values.below(3), product) {
@@ -237,7 +233,9 @@ impl Workload {
     }
 
     pub(super) async fn delete_movement(&mut self, db: &Db<'_>) -> Done {
-        let Some(row) = self.some_movement(db).await? else { return Ok(false) };
+        let Some(row) = db.pick(self.values.share(), "products_stock_movement", "true").await? else {
+            return Ok(false);
+        };
         db.run(&format!("DELETE FROM products_stock_movement WHERE id = {row}")).await?;
         Ok(true)
     }
