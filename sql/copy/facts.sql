@@ -1,6 +1,7 @@
 -- The first copy: base facts from the POS tables of one store, as of an exported snapshot. Each statement's columns are
 -- those of the table of its name in the state schema, after tenant_id. {table X} is the mapped POS table with our column names.
 
+-- {joined}: the sales with what belongs to them, or what belongs to none; see copy.rs.
 -- name: sale
 WITH item AS (
   SELECT i.sale_id AS id, array_agg(i.id) AS item_ids, array_agg(i.product_id) AS item_products,
@@ -33,7 +34,7 @@ SELECT coalesce(s.id, i.id, p.id), s.status, s.customer_id, s.completed_at, s.da
        CASE WHEN s.status = 'c' AND s.completed_at IS NOT NULL THEN coalesce(i.item_costs, ARRAY[]::numeric[])
             ELSE array_fill(NULL::numeric, ARRAY[coalesce(cardinality(i.item_ids), 0)]) END,
        coalesce(p.payment_ids, ARRAY[]::bigint[]), coalesce(p.payment_kinds, ARRAY[]::"char"[]), coalesce(p.payment_amounts, ARRAY[]::numeric[])
-FROM sale s FULL JOIN item i ON i.id = s.id FULL JOIN payment p ON p.id = coalesce(s.id, i.id)
+FROM {joined}
 
 -- name: stock_movement
 SELECT m.id >> 6, array_agg(m.id), array_agg(m.product_id), array_agg(m.quantity)

@@ -6,22 +6,41 @@ WITH a AS (DELETE FROM {state}.daily WHERE tenant_id = $1), b AS (DELETE FROM {s
      e AS (DELETE FROM {state}.child WHERE tenant_id = $1)
 DELETE FROM {state}.inventory WHERE tenant_id = $1
 
--- In key order, as the rows are read and written by it. Arrays are taken apart in the select list, at half the cost of a
--- function in FROM; nothing is sorted that is not added up.
+-- What the sales come to, in parts: several of a day or a product's or customer's day where they come out of order; see
+-- gather.rs. They are in the open transaction alone, and not in the WAL.
+-- name: make_gathered
+DROP TABLE IF EXISTS pg_temp.tillstream_product_day, pg_temp.tillstream_customer_day, pg_temp.tillstream_day;
+CREATE TEMPORARY TABLE tillstream_product_day (product_id bigint, day date, lines bigint, sales bigint, quantity numeric,
+  revenue numeric, price_sum numeric, cost numeric) ON COMMIT DROP;
+CREATE TEMPORARY TABLE tillstream_customer_day (customer_id bigint, day date, sales bigint, spent numeric,
+  credit_sales bigint, credit numeric) ON COMMIT DROP;
+CREATE TEMPORARY TABLE tillstream_day (day date, sales bigint, total numeric, discount numeric, tax numeric, cash numeric,
+  card numeric, credit numeric, other numeric, quantity numeric, refunds bigint, refund_total numeric) ON COMMIT DROP
+
+-- name: copy_product_days
+COPY pg_temp.tillstream_product_day FROM STDIN (FORMAT binary)
+
+-- name: copy_customer_days
+COPY pg_temp.tillstream_customer_day FROM STDIN (FORMAT binary)
+
+-- name: copy_days
+COPY pg_temp.tillstream_day FROM STDIN (FORMAT binary)
+
+-- name: copy_children
+COPY {state}.child (tenant_id, kind, block, ids, sales) FROM STDIN (FORMAT binary)
+
+-- Sales that are stored already, some at a time.
+-- name: open_sales
+DECLARE sales NO SCROLL CURSOR FOR SELECT f.* FROM {state}.sale f WHERE f.tenant_id = $1
+
+-- name: next_sales
+FETCH FORWARD 1500 FROM sales
+
+-- In key order, as the rows are read and written by it.
 -- name: build_product_days
 INSERT INTO {state}.product_day (tenant_id, product_id, day, lines, sales, quantity, revenue, price_sum, cost)
-SELECT $1, l.product_id, l.day, count(*), count(*) FILTER (WHERE l.first), sum(l.quantity), sum(l.total), sum(l.price),
-       coalesce(sum(l.cost), 0)
-FROM (SELECT i.product_id, i.day, i.quantity, i.total, i.price, i.quantity * i.cost AS cost,
-             -- Distinct sales: the first line of a product in the sale stands for the sale.
-             array_position(i.products, i.product_id) = i.line AS first
-      FROM (SELECT f.day, f.item_products AS products, generate_subscripts(f.item_products, 1) AS line,
-                   unnest(f.item_products) AS product_id, unnest(f.item_quantities) AS quantity,
-                   unnest(f.item_prices) AS price, unnest(f.item_totals) AS total, unnest(f.item_costs) AS cost
-            FROM {state}.sale f
-            WHERE f.tenant_id = $1 AND f.status = 'c' AND f.day >= (SELECT horizon FROM {state}.tenant WHERE id = $1)) i
-      ORDER BY 1, 2 OFFSET 0) l
-GROUP BY 2, 3 ORDER BY 2, 3
+SELECT $1, g.product_id, g.day, sum(g.lines), sum(g.sales), sum(g.quantity), sum(g.revenue), sum(g.price_sum), sum(g.cost)
+FROM pg_temp.tillstream_product_day g GROUP BY 2, 3 ORDER BY 2, 3
 
 -- Where the report has no row of tenant $1 yet; otherwise show_days_of_product_performance.
 -- name: build_product_performance
@@ -31,11 +50,8 @@ INSERT INTO {reports}.product_performance ({+performance_columns})
 -- In the order of the days, by which they are found when the day moves on.
 -- name: build_customer_days
 INSERT INTO {state}.customer_day (tenant_id, customer_id, day, sales, spent, credit_sales, credit)
-SELECT $1, f.customer_id, f.day, count(*), sum(f.total), count(f.credit), coalesce(sum(f.credit), 0)
-FROM (SELECT f.customer_id, f.day, f.total, f.credit FROM {state}.sale f
-      WHERE f.tenant_id = $1 AND f.status = 'c' AND f.day IS NOT NULL AND f.customer_id IS NOT NULL
-      ORDER BY f.day, f.customer_id OFFSET 0) f
-GROUP BY 2, 3 ORDER BY 3
+SELECT $1, g.customer_id, g.day, sum(g.sales), sum(g.spent), sum(g.credit_sales), sum(g.credit)
+FROM pg_temp.tillstream_customer_day g GROUP BY 2, 3 ORDER BY 3, 2
 
 -- Part: the sums of all customers of tenant $1 who have a counted sale (their days are ROWS) or paid credit back.
 -- name: fresh_customers
@@ -98,15 +114,6 @@ INSERT INTO {state}.inventory (tenant_id, product_id, on_hand, reserved, sold, c
   max_quantity, shown)
 SELECT $1, f.* FROM ({+fresh_inventory}) f
 
--- Items and payments apart, each in a hash table of its own.
--- name: build_children
-INSERT INTO {state}.child (tenant_id, kind, block, ids, sales)
-SELECT $1, 'i'::"char", c.id >> 6, array_agg(c.id), array_agg(c.sale)
-FROM (SELECT unnest(f.item_ids) AS id, f.id AS sale FROM {state}.sale f WHERE f.tenant_id = $1) c GROUP BY 3
-UNION ALL
-SELECT $1, 'p'::"char", c.id >> 6, array_agg(c.id), array_agg(c.sale)
-FROM (SELECT unnest(f.payment_ids) AS id, f.id AS sale FROM {state}.sale f WHERE f.tenant_id = $1) c GROUP BY 3
-
 -- name: build_daily
 INSERT INTO {state}.daily (tenant_id, day, sales, total, discount, tax, cash, card, credit, other, quantity, products,
                            customers, new_customers, refunds, refund_total, opened, closed)
@@ -115,22 +122,12 @@ SELECT $1, day, coalesce(sum(sales), 0), coalesce(sum(total), 0), coalesce(sum(d
        coalesce(sum(quantity), 0), coalesce(sum(products), 0), coalesce(sum(customers), 0), coalesce(sum(new_customers), 0),
        coalesce(sum(refunds), 0), coalesce(sum(refund_total), 0), coalesce(sum(opened), 0), coalesce(sum(closed), 0)
 FROM (
-  SELECT f.day, count(*) FILTER (WHERE f.status = 'c') AS sales, sum(f.total) FILTER (WHERE f.status = 'c') AS total,
-         sum(f.discount) FILTER (WHERE f.status = 'c') AS discount, sum(f.tax) FILTER (WHERE f.status = 'c') AS tax,
-         NULL::numeric AS cash, NULL::numeric AS card, NULL::numeric AS credit, NULL::numeric AS other,
-         NULL::numeric AS quantity,
-         NULL::bigint AS products, NULL::bigint AS customers, NULL::bigint AS new_customers,
-         count(*) FILTER (WHERE f.status = 'r') AS refunds, sum(f.total) FILTER (WHERE f.status = 'r') AS refund_total,
-         NULL::bigint AS opened, NULL::bigint AS closed
-  FROM {state}.sale f WHERE f.tenant_id = $1 AND f.status IN ('c', 'r') AND f.day IS NOT NULL GROUP BY 1
+  SELECT g.day, g.sales, g.total, g.discount, g.tax, g.cash, g.card, g.credit, g.other, g.quantity, NULL::bigint AS products,
+         NULL::bigint AS customers, NULL::bigint AS new_customers, g.refunds, g.refund_total, NULL::bigint AS opened,
+         NULL::bigint AS closed
+  FROM pg_temp.tillstream_day g
   UNION ALL
-  SELECT p.day, NULL, NULL, NULL, NULL, sum(p.amount) FILTER (WHERE p.kind = 'c'), sum(p.amount) FILTER (WHERE p.kind = 'd'),
-         sum(p.amount) FILTER (WHERE p.kind = 'r'), sum(p.amount) FILTER (WHERE p.kind = 'o'),
-         NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
-  FROM (SELECT f.day, unnest(f.payment_kinds) AS kind, unnest(f.payment_amounts) AS amount
-        FROM {state}.sale f WHERE f.tenant_id = $1 AND f.status = 'c' AND f.day IS NOT NULL) p GROUP BY 1
-  UNION ALL
-  SELECT day, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, sum(quantity), count(*), NULL, NULL, NULL, NULL, NULL, NULL
+  SELECT day, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, count(*), NULL, NULL, NULL, NULL, NULL, NULL
   FROM {state}.product_day WHERE tenant_id = $1 AND lines > 0 GROUP BY 1
   UNION ALL
   SELECT day, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, count(*), NULL, NULL, NULL, NULL, NULL

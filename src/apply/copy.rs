@@ -3,10 +3,14 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use futures_util::{SinkExt, TryStreamExt, pin_mut};
 use tokio_postgres::{Client, Transaction};
 
+use super::gather::Gathered;
+use super::passing::{self, PassingSale};
 use super::statements::{Statements, named};
+use super::ApplyError;
 use crate::config::{Config, TableKind};
 use crate::domain::{BusinessDay, TenantId};
 use crate::lsn::Lsn;
@@ -17,9 +21,8 @@ const COPIES: &str = include_str!("../../sql/copy/facts.sql");
 /// A store that was not there a moment ago is unknown to the planner's statistics: it would take it for one row, and join
 /// the parts of a sum, thousands of rows, one by one. How many rows there are is all that matters of the statistics: a
 /// tenth of the usual sample tells.
-/// The check for odd values finds none, where the planner expects most rows: it would not share it out among processors.
 const SETTINGS: &str = "SET LOCAL work_mem = '128MB'; SET LOCAL jit = off; SET LOCAL enable_nestloop = off; \
-    SET LOCAL default_statistics_target = 10; SET LOCAL parallel_tuple_cost = 0";
+    SET LOCAL default_statistics_target = 10";
 /// The same for the POS's own server. What is read there is put together in the order of its keys: rows come as soon as
 /// they are sorted, so that both sides work at the same time, and where groups are more than the planner thinks (the keys of
 /// another POS are looked up) a hash table would be written to disk again and again.
@@ -32,6 +35,8 @@ const FACTS: &[&str] =
 const SUMS: &[&str] = &["product_day", "customer_day", "customer_total", "inventory", "daily", "child"];
 /// Without statistics the planner would take the index by date for the one by key.
 const REPORTS: &[&str] = &["product_performance", "customer_analytics", "inventory_snapshot", "daily_sales_report"];
+/// So many sales are named that no report can hold.
+const NAMED: usize = 5;
 /// How often progress is told.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 
@@ -147,7 +152,8 @@ pub async fn facts(
         .map_err(writing("the store's entry"))?;
     let id: i32 = row.try_get(0).map_err(writing("the store's entry"))?;
     scope.tenant_id = TenantId(id);
-    scope.horizon = new.horizon;
+    // Never before that of an earlier copy: what was pruned stays away.
+    scope.horizon = row.try_get(1).map_err(writing("the store's entry"))?;
     for what in ["clear_facts", "clear_sums"] {
         target.execute(sql.text(what), &[&id]).await.map_err(writing(what))?;
     }
@@ -158,18 +164,24 @@ pub async fn facts(
     let expected = expected_rows(source.client, config, scope).await;
     let mut progress = Progress { rows: 0, expected, told: Instant::now(), tell };
     (progress.tell)(0, expected);
+    let mut odd = Vec::new();
     for (table, template) in named(COPIES) {
-        let query = render(&template, scope, config)?;
-        copy_table(source, target, config, scope, table, &query, &mut progress).await?;
+        if table == TableKind::Sale.name() {
+            odd = copy_sales(source, target, sql, config, scope, &template, &mut progress).await?;
+        } else {
+            let query = render(&template, scope, config)?;
+            copy_table(source, target, config, scope, table, &query, &mut progress).await?;
+        }
     }
     (progress.tell)(progress.rows, expected);
     if kept > 0 {
         target.execute(sql.text("restore_costs"), &[&id]).await.map_err(writing("its unit costs"))?;
+        gather_anew(target, sql, scope).await?;
     }
     target.execute(sql.text("drop_kept_costs"), &[]).await.map_err(writing("its unit costs"))?;
     // Its locks last until the commit: nothing that the writer runs may want them too.
     analyze(target, sql, &config.state_schema(), FACTS).await.map_err(writing("statistics"))?;
-    refuse_unusable(target, sql, config, scope).await
+    refuse_unusable(target, sql, config, scope, &odd).await
 }
 
 /// Sums, then report rows and dimensions, of one store whose facts are there.
@@ -214,6 +226,98 @@ async fn analyze(
     }
 }
 
+/// A statement that brings rows out of the source, and one that takes them.
+fn passage(config: &Config, scope: &TenantScope, table: &str, query: &str) -> (String, String) {
+    let from = format!("COPY (SELECT {}::integer, q.* FROM ({query}) q) TO STDOUT (FORMAT binary)", scope.tenant_id);
+    (from, format!("COPY {} FROM STDIN (FORMAT binary)", qualified(&config.state_schema(), table)))
+}
+
+/// Sales with what belongs to them. Joined like this they come in the order of their keys, which mostly is that of their
+/// days: joined from all three sides they would come out of a hash table.
+const SALES: &str = "sale s LEFT JOIN item i ON i.id = s.id LEFT JOIN payment p ON p.id = s.id";
+/// Items and payments whose sale is not there.
+const HEADLESS: &str =
+    "item i FULL JOIN payment p ON p.id = i.id LEFT JOIN sale s ON s.id = coalesce(i.id, p.id) WHERE s.id IS NULL";
+const CHILDREN: &str =
+    "SELECT (SELECT count(*) FROM {table sale_item} i) + (SELECT count(*) FROM {table payment} p)";
+
+/// The sales of a store on their way.
+struct Sales {
+    gathered: Gathered,
+    passing: PassingSale,
+    /// Items and payments that have passed.
+    children: usize,
+    /// Some that no report can hold.
+    odd: Vec<i64>,
+}
+
+impl Sales {
+    fn pass(&mut self, row: &[u8]) {
+        let read = self.passing.read(row);
+        let sale = &self.passing.sale;
+        self.children += sale.items.len() + sale.payments.len();
+        let added = read.and_then(|()| Ok(self.gathered.add(self.passing.id, sale)?));
+        if added.is_err() && self.odd.len() < NAMED {
+            self.odd.push(self.passing.id);
+        }
+    }
+}
+
+/// Streams the sales, and gathers what they come to while they pass. Comes back: the ids of some that no report can hold.
+async fn copy_sales(
+    source: &Snapshot<'_>,
+    target: &Client,
+    sql: &Statements,
+    config: &Config,
+    scope: &TenantScope,
+    template: &str,
+    progress: &mut Progress<impl Fn(u64, u64) + Send>,
+) -> Result<Vec<i64>, CopyError> {
+    let table = TableKind::Sale.name();
+    let reading = |e| CopyError::Source { store: scope.name.clone(), table, source: e };
+    let writing = |e| CopyError::Target { store: scope.name.clone(), what: table, source: e };
+    let gathered = Gathered::begin(target, sql, scope.tenant_id, scope.horizon).await.map_err(writing)?;
+    let mut sales = Sales { gathered, passing: PassingSale::default(), children: 0, odd: Vec::new() };
+    for joined in [SALES, HEADLESS] {
+        let (from, to) = passage(config, scope, table, &render(&template.replace("{joined}", joined), scope, config)?);
+        let rows = source.client.copy_out(&from).await.map_err(reading)?;
+        pin_mut!(rows);
+        let mut next = rows.try_next().await.map_err(reading)?.and_then(passing::first);
+        while next.is_some() {
+            let sink = target.copy_in::<_, Bytes>(&to).await.map_err(writing)?;
+            pin_mut!(sink);
+            sink.feed(Bytes::from_static(passing::HEADER)).await.map_err(writing)?;
+            while let Some(row) = next.take_if(|_| !sales.gathered.is_full()) {
+                sales.pass(&row);
+                sink.feed(row).await.map_err(writing)?;
+                progress.row();
+                next = rows.try_next().await.map_err(reading)?.filter(passing::is_row);
+            }
+            sink.feed(Bytes::from_static(passing::TRAILER)).await.map_err(writing)?;
+            sink.finish().await.map_err(writing)?;
+            sales.gathered.write(target, sql).await.map_err(writing)?;
+        }
+        let there = source.client.query_one(&render(CHILDREN, scope, config)?, &[]).await.map_err(reading)?;
+        let there: i64 = there.try_get(0).map_err(reading)?;
+        // To look for those of no sale takes as long as to read them all.
+        if usize::try_from(there) == Ok(sales.children) {
+            break;
+        }
+    }
+    Ok(sales.odd)
+}
+
+/// What the sales come to that are stored, instead of what was gathered.
+async fn gather_anew(target: &Client, sql: &Statements, scope: &TenantScope) -> Result<(), CopyError> {
+    let writing = |source| CopyError::Target { store: scope.name.clone(), what: "its sums", source };
+    target.execute(sql.text("clear_sums"), &[&scope.tenant_id.0]).await.map_err(writing)?;
+    match Gathered::stored(target, sql, scope.tenant_id, scope.horizon).await {
+        Ok(()) => Ok(()),
+        Err(ApplyError::Database(e)) => Err(writing(e)),
+        Err(e) => Err(CopyError::Unusable(e.to_string())),
+    }
+}
+
 /// Streams one table's facts from source to target, as PostgreSQL's own binary rows.
 async fn copy_table(
     source: &Snapshot<'_>,
@@ -227,11 +331,9 @@ async fn copy_table(
     let store = || scope.name.clone();
     let reading = |e| CopyError::Source { store: store(), table, source: e };
     let writing = |e| CopyError::Target { store: store(), what: table, source: e };
-    let id = scope.tenant_id;
-    let from = format!("COPY (SELECT {id}::integer, q.* FROM ({query}) q) TO STDOUT (FORMAT binary)");
-    let to = format!("COPY {} FROM STDIN (FORMAT binary)", qualified(&config.state_schema(), table));
+    let (from, to) = passage(config, scope, table, query);
     let rows = source.client.copy_out(&from).await.map_err(reading)?;
-    let sink = target.copy_in::<_, bytes::Bytes>(&to).await.map_err(writing)?;
+    let sink = target.copy_in::<_, Bytes>(&to).await.map_err(writing)?;
     pin_mut!(rows);
     pin_mut!(sink);
     while let Some(row) = rows.try_next().await.map_err(reading)? {
@@ -242,15 +344,16 @@ async fn copy_table(
     Ok(())
 }
 
-/// NaN, infinity and what is too large for the reports: named by table and key, never by value.
+/// NaN, infinity and what is too large for the reports, `odd_sales` among it: named by table and key, never by value.
 async fn refuse_unusable(
     target: &Client,
     sql: &Statements,
     config: &Config,
     scope: &TenantScope,
+    odd_sales: &[i64],
 ) -> Result<(), CopyError> {
     let checking = |source| CopyError::Target { store: scope.name.clone(), what: "a check of the values", source };
-    let rows = target.query(sql.text("find_unusable"), &[&scope.tenant_id.0]).await.map_err(checking)?;
+    let rows = target.query(sql.text("find_unusable"), &[&scope.tenant_id.0, &odd_sales]).await.map_err(checking)?;
     let named = |row: &tokio_postgres::Row| -> Result<String, tokio_postgres::Error> {
         let (kind, id): (String, String) = (row.try_get(0)?, row.try_get(1)?);
         let mapped = config.mapping.tables.iter().find(|(known, _)| known.name() == kind);
@@ -278,10 +381,9 @@ pub async fn dimensions(target: &Client, sql: &Statements, id: i32) -> Result<u6
     Ok(changed)
 }
 
-/// The sums of one tenant whose facts are there and whose sums are not.
+/// The sums of one tenant whose facts are there and whose sums are not, from what was gathered of its sales.
 pub async fn sums(target: &Client, sql: &Statements, id: i32) -> Result<(), tokio_postgres::Error> {
     for statement in [
-        "build_children",
         "build_product_days",
         "build_customer_days",
         "build_customer_totals",

@@ -45,7 +45,7 @@ fn status_code(status: SaleStatus) -> i8 {
     }
 }
 
-fn status_of(code: i8) -> SaleStatus {
+pub(super) fn status_of(code: i8) -> SaleStatus {
     match code as u8 {
         b'c' => SaleStatus::Completed,
         b'r' => SaleStatus::Refunded,
@@ -62,7 +62,7 @@ fn kind_code(kind: PaymentKind) -> i8 {
     }
 }
 
-fn kind_of(code: i8) -> PaymentKind {
+pub(super) fn kind_of(code: i8) -> PaymentKind {
     match code as u8 {
         b'c' => PaymentKind::Cash,
         b'd' => PaymentKind::Card,
@@ -176,17 +176,16 @@ pub fn movements_from_row(row: &Row) -> Result<(TenantId, i64, MovementBlock), t
 #[derive(Debug, ToSql)]
 #[postgres(name = "child")]
 pub struct ChildRecord {
-    tenant_id: i32,
-    kind: i8,
-    block: i64,
-    ids: Vec<i64>,
-    sales: Vec<i64>,
+    pub tenant_id: i32,
+    pub kind: i8,
+    pub block: i64,
+    pub ids: Vec<i64>,
+    pub sales: Vec<i64>,
 }
 
 impl ChildRecord {
     /// `kind` as in the table: `b'i'` items, `b'p'` payments.
-    pub fn of(kind: u8, children: &[(Key, i64)]) -> Vec<ChildRecord> {
-        let mut children = children.to_vec();
+    pub fn of(kind: u8, mut children: Vec<(Key, i64)>) -> Vec<ChildRecord> {
         children.sort_unstable();
         let mut records: Vec<ChildRecord> = Vec::new();
         for ((tenant, id), sale) in children {

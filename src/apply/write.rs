@@ -89,8 +89,8 @@ pub fn facts(set: &WorkingSet) -> Result<Vec<Call>, ApplyError> {
     put.extend(sorted(&set.new_movements));
     let records: Vec<_> = put.iter().map(|((tenant, block), b)| MovementRecord::new(*tenant, *block, b)).collect();
     add(calls, "add_movements", !records.is_empty(), || vec![Box::new(records)]);
-    let mut children = ChildRecord::of(b'i', &set.new_items);
-    children.extend(ChildRecord::of(b'p', &set.new_payments));
+    let mut children = ChildRecord::of(b'i', set.new_items.clone());
+    children.extend(ChildRecord::of(b'p', set.new_payments.clone()));
     add(calls, "add_children", !children.is_empty(), || vec![Box::new(children)]);
 
     for (entries, put_name, remove_name) in [

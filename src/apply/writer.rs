@@ -9,6 +9,7 @@ use tokio_postgres::types::ToSql;
 use super::batch::{Batch, End, Step, in_parts};
 use super::bulk::Bulk;
 use super::cache::{self, Cache};
+use super::gather::Gathered;
 use super::known::Known;
 pub use super::sent::Sent;
 use super::staging::{self, Large};
@@ -404,8 +405,10 @@ impl Writer {
     /// # Errors
     /// As [`Writer::apply`].
     pub async fn rebuild(&mut self, id: TenantId) -> Result<i64, ApplyError> {
+        let horizon = self.calendar.get(&id).copied().unwrap_or_default().horizon;
         let (transaction, sql) = self.bulk().await?;
         transaction.execute(sql.text("clear_sums"), &[&id.0]).await?;
+        Gathered::stored(&transaction, sql, id, horizon).await?;
         super::copy::dimensions(&transaction, sql, id.0).await?;
         super::copy::sums(&transaction, sql, id.0).await?;
         let changed = super::copy::show(&transaction, sql, id.0).await?;

@@ -1,6 +1,25 @@
-//! Decimal arithmetic that never rounds in silence.
+//! Decimal arithmetic that never rounds in silence, and what is beyond the reports.
 
+use chrono::Datelike;
 use rust_decimal::Decimal;
+
+use crate::domain::Instant;
+
+/// Report columns hold less than this before the decimal point, so no source value may reach it: 10^16.
+const LARGEST: Decimal = Decimal::from_parts(0x6FC1_0000, 0x0023_86F2, 0, false, 0);
+
+/// No source time may reach this year: its local day in some zone may be one that cannot be held any more.
+const LAST_YEAR: i32 = 200_000;
+
+/// 10^16 or more, of either sign.
+pub fn is_too_large(amount: Decimal) -> bool {
+    amount.abs() >= LARGEST
+}
+
+/// Of the year 200000 or later.
+pub fn is_too_late(at: Instant) -> bool {
+    at.year() >= LAST_YEAR
+}
 
 /// A figure has more digits than 28: the store's numbers are beyond what the reports can hold exactly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

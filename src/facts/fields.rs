@@ -2,14 +2,13 @@
 
 use std::borrow::Cow;
 
-use chrono::Datelike;
 use chrono_tz::Tz;
 use foldhash::HashMap;
 use postgres_types::Type;
 use rust_decimal::{Decimal, RoundingStrategy};
 
 use super::entity::StockShare;
-use super::exact::multiply;
+use super::exact::{is_too_large, is_too_late, multiply};
 use super::form::Form;
 use super::local;
 use super::plan::{MAX_KEY_BYTES, Plan, Refusal, RowError};
@@ -19,11 +18,6 @@ use crate::pgoutput::{Value, ValueError};
 
 /// The columns of the widest logical table.
 pub(super) const MAX_COLUMNS: usize = 8;
-/// Report columns hold less than this before the decimal point, so no source value may reach it: 10^16.
-const LARGEST: Decimal = Decimal::from_parts(0x6FC1_0000, 0x0023_86F2, 0, false, 0);
-
-/// No source time may reach this year: its local day in some zone may be one that cannot be held any more.
-const LAST_YEAR: i32 = 200_000;
 
 /// How the values of one logical column are read.
 #[derive(Debug, Clone)]
@@ -126,7 +120,7 @@ impl<'a> Fields<'a> {
     }
 
     fn fitting(&self, column: usize, amount: Decimal) -> Result<Decimal, RowError> {
-        if amount.abs() >= LARGEST { Err(self.refuse(column, Refusal::TooLarge)) } else { Ok(amount) }
+        if is_too_large(amount) { Err(self.refuse(column, Refusal::TooLarge)) } else { Ok(amount) }
     }
 
     /// A computed line total.
@@ -144,7 +138,7 @@ impl<'a> Fields<'a> {
         let at = match self.slot(column).map(|slot| (slot.form, slot.zone)) {
             Some((Some(Form::Date), _)) => {
                 let Some(day) = value.as_date(oid).map_err(refuse)? else { return Ok(None) };
-                let at = local::midnight(zone, day).filter(|at| at.year() < LAST_YEAR).ok_or_else(beyond)?;
+                let at = local::midnight(zone, day).filter(|at| !is_too_late(*at)).ok_or_else(beyond)?;
                 return Ok(Some((at, day)));
             }
             Some((Some(Form::Local), of)) => {
@@ -154,7 +148,7 @@ impl<'a> Fields<'a> {
             _ => value.as_instant(oid).map_err(refuse)?,
         };
         match at {
-            Some(at) if at.year() >= LAST_YEAR => Err(beyond()),
+            Some(at) if is_too_late(at) => Err(beyond()),
             at => Ok(at.map(|at| (at, self.day(at)))),
         }
     }

@@ -161,6 +161,14 @@ impl Deltas {
         Ok(())
     }
 
+    /// Adds a sale that was not there before.
+    ///
+    /// # Errors
+    /// Figures that cannot be held exactly.
+    pub fn add(&mut self, tenant: TenantId, horizon: BusinessDay, sale: &Sale) -> Result<(), Inexact> {
+        self.sale(tenant, horizon, Side::After, sale)
+    }
+
     /// Keys with a difference.
     pub fn len(&self) -> usize {
         let sums = self.daily.len() + self.product_day.len() + self.customer_day.len() + self.customer_total.len();
