@@ -36,11 +36,12 @@ DECLARE sales NO SCROLL CURSOR FOR SELECT f.* FROM {state}.sale f WHERE f.tenant
 -- name: next_sales
 FETCH FORWARD 1500 FROM sales
 
--- In key order, as the rows are read and written by it.
+-- In key order, as the rows are read and written by it. Sorted before they are added up: where a sum has hardly two parts
+-- that takes half as long as a hash table, and half the memory.
 -- name: build_product_days
 INSERT INTO {state}.product_day (tenant_id, product_id, day, lines, sales, quantity, revenue, price_sum, cost)
 SELECT $1, g.product_id, g.day, sum(g.lines), sum(g.sales), sum(g.quantity), sum(g.revenue), sum(g.price_sum), sum(g.cost)
-FROM pg_temp.tillstream_product_day g GROUP BY 2, 3 ORDER BY 2, 3
+FROM (SELECT * FROM pg_temp.tillstream_product_day ORDER BY product_id, day OFFSET 0) g GROUP BY 2, 3 ORDER BY 2, 3
 
 -- Where the report has no row of tenant $1 yet; otherwise show_days_of_product_performance.
 -- name: build_product_performance
@@ -51,7 +52,7 @@ INSERT INTO {reports}.product_performance ({+performance_columns})
 -- name: build_customer_days
 INSERT INTO {state}.customer_day (tenant_id, customer_id, day, sales, spent, credit_sales, credit)
 SELECT $1, g.customer_id, g.day, sum(g.sales), sum(g.spent), sum(g.credit_sales), sum(g.credit)
-FROM pg_temp.tillstream_customer_day g GROUP BY 2, 3 ORDER BY 3, 2
+FROM (SELECT * FROM pg_temp.tillstream_customer_day ORDER BY day, customer_id OFFSET 0) g GROUP BY 2, 3 ORDER BY 3, 2
 
 -- Part: the sums of all customers of tenant $1 who have a counted sale (their days are ROWS) or paid credit back.
 -- name: fresh_customers
