@@ -6,25 +6,28 @@ WITH a AS (DELETE FROM {state}.daily WHERE tenant_id = $1), b AS (DELETE FROM {s
      e AS (DELETE FROM {state}.child WHERE tenant_id = $1)
 DELETE FROM {state}.inventory WHERE tenant_id = $1
 
--- What the sales come to, in parts: several of a day or a product's or customer's day where they come out of order; see
--- gather.rs. They are in the open transaction alone, and not in the WAL.
+-- What the sales of tenant {tenant} come to, in parts: several of a day or a product's or customer's day where they come out
+-- of order; see gather.rs. The tables are made and dropped within one transaction: nobody else ever sees them, and their rows
+-- are not in the WAL. Each store has its own, as others are copied and rebuilt at the same time.
 -- name: make_gathered
-DROP TABLE IF EXISTS pg_temp.tillstream_product_day, pg_temp.tillstream_customer_day, pg_temp.tillstream_day;
-CREATE TEMPORARY TABLE tillstream_product_day (product_id bigint, day date, lines bigint, sales bigint, quantity numeric,
-  revenue numeric, price_sum numeric, cost numeric) ON COMMIT DROP;
-CREATE TEMPORARY TABLE tillstream_customer_day (customer_id bigint, day date, sales bigint, spent numeric,
-  credit_sales bigint, credit numeric) ON COMMIT DROP;
-CREATE TEMPORARY TABLE tillstream_day (day date, sales bigint, total numeric, discount numeric, tax numeric, cash numeric,
-  card numeric, credit numeric, other numeric, quantity numeric, refunds bigint, refund_total numeric) ON COMMIT DROP
+CREATE UNLOGGED TABLE {state}.gathered_product_day_{tenant} (product_id bigint, day date, lines bigint, sales bigint,
+  quantity numeric, revenue numeric, price_sum numeric, cost numeric);
+CREATE UNLOGGED TABLE {state}.gathered_customer_day_{tenant} (customer_id bigint, day date, sales bigint, spent numeric,
+  credit_sales bigint, credit numeric);
+CREATE UNLOGGED TABLE {state}.gathered_day_{tenant} (day date, sales bigint, total numeric, discount numeric, tax numeric,
+  cash numeric, card numeric, credit numeric, other numeric, quantity numeric, refunds bigint, refund_total numeric)
+
+-- name: drop_gathered
+DROP TABLE {state}.gathered_product_day_{tenant}, {state}.gathered_customer_day_{tenant}, {state}.gathered_day_{tenant}
 
 -- name: copy_product_days
-COPY pg_temp.tillstream_product_day FROM STDIN (FORMAT binary)
+COPY {state}.gathered_product_day_{tenant} FROM STDIN (FORMAT binary)
 
 -- name: copy_customer_days
-COPY pg_temp.tillstream_customer_day FROM STDIN (FORMAT binary)
+COPY {state}.gathered_customer_day_{tenant} FROM STDIN (FORMAT binary)
 
 -- name: copy_days
-COPY pg_temp.tillstream_day FROM STDIN (FORMAT binary)
+COPY {state}.gathered_day_{tenant} FROM STDIN (FORMAT binary)
 
 -- name: copy_children
 COPY {state}.child (tenant_id, kind, block, ids, sales) FROM STDIN (FORMAT binary)
@@ -41,7 +44,7 @@ FETCH FORWARD 1500 FROM sales
 -- name: build_product_days
 INSERT INTO {state}.product_day (tenant_id, product_id, day, lines, sales, quantity, revenue, price_sum, cost)
 SELECT $1, g.product_id, g.day, sum(g.lines), sum(g.sales), sum(g.quantity), sum(g.revenue), sum(g.price_sum), sum(g.cost)
-FROM (SELECT * FROM pg_temp.tillstream_product_day ORDER BY product_id, day OFFSET 0) g GROUP BY 2, 3 ORDER BY 2, 3
+FROM (SELECT * FROM {state}.gathered_product_day_{tenant} ORDER BY product_id, day OFFSET 0) g GROUP BY 2, 3 ORDER BY 2, 3
 
 -- Where the report has no row of tenant $1 yet; otherwise show_days_of_product_performance.
 -- name: build_product_performance
@@ -52,7 +55,7 @@ INSERT INTO {reports}.product_performance ({+performance_columns})
 -- name: build_customer_days
 INSERT INTO {state}.customer_day (tenant_id, customer_id, day, sales, spent, credit_sales, credit)
 SELECT $1, g.customer_id, g.day, sum(g.sales), sum(g.spent), sum(g.credit_sales), sum(g.credit)
-FROM (SELECT * FROM pg_temp.tillstream_customer_day ORDER BY day, customer_id OFFSET 0) g GROUP BY 2, 3 ORDER BY 3, 2
+FROM (SELECT * FROM {state}.gathered_customer_day_{tenant} ORDER BY day, customer_id OFFSET 0) g GROUP BY 2, 3 ORDER BY 3, 2
 
 -- Part: the sums of all customers of tenant $1 who have a counted sale (their days are ROWS) or paid credit back.
 -- name: fresh_customers
@@ -126,7 +129,7 @@ FROM (
   SELECT g.day, g.sales, g.total, g.discount, g.tax, g.cash, g.card, g.credit, g.other, g.quantity, NULL::bigint AS products,
          NULL::bigint AS customers, NULL::bigint AS new_customers, g.refunds, g.refund_total, NULL::bigint AS opened,
          NULL::bigint AS closed
-  FROM pg_temp.tillstream_day g
+  FROM {state}.gathered_day_{tenant} g
   UNION ALL
   SELECT day, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, count(*), NULL, NULL, NULL, NULL, NULL, NULL
   FROM {state}.product_day WHERE tenant_id = $1 AND lines > 0 GROUP BY 1

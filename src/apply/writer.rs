@@ -9,7 +9,7 @@ use tokio_postgres::types::ToSql;
 use super::batch::{Batch, End, Step, in_parts};
 use super::bulk::Bulk;
 use super::cache::{self, Cache};
-use super::gather::Gathered;
+use super::copy::Gathered;
 use super::known::Known;
 pub use super::sent::Sent;
 use super::staging::{self, Large};

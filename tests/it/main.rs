@@ -7,6 +7,7 @@ mod credit;
 mod demo;
 mod expected;
 mod failover;
+mod gathered;
 mod grafana;
 mod harness;
 mod jobs;

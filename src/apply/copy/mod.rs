@@ -1,5 +1,15 @@
 //! A copy of a store: POS tables as of an exported snapshot -> base facts -> sums -> report rows, all in bulk and in one
 //! target transaction, in which the changes since then follow (see engine/copying.rs).
+//!
+//! ```text
+//! POS ── COPY ──┬──────────────────────────> base facts
+//!               └─ sales ─ row ─> sums ─────> parts ──(all are there)──> sums ──> report rows
+//!                  sales.rs row.rs gather.rs             rebuild/sums.sql         rebuild/show.sql
+//! ```
+
+mod gather;
+mod row;
+mod sales;
 
 use std::time::{Duration, Instant};
 
@@ -7,17 +17,16 @@ use bytes::Bytes;
 use futures_util::{SinkExt, TryStreamExt, pin_mut};
 use tokio_postgres::{Client, Transaction};
 
-use super::gather::Gathered;
-use super::passing::{self, PassingSale};
-use super::statements::{Statements, named};
 use super::ApplyError;
+use super::statements::{Statements, named};
 use crate::config::{Config, TableKind};
 use crate::domain::{BusinessDay, TenantId};
 use crate::lsn::Lsn;
 use crate::sql::qualified;
 use crate::verify::{RenderError, TenantScope, render};
+pub use gather::Gathered;
 
-const COPIES: &str = include_str!("../../sql/copy/facts.sql");
+const COPIES: &str = include_str!("../../../sql/copy/facts.sql");
 /// A store that was not there a moment ago is unknown to the planner's statistics: it would take it for one row, and join
 /// the parts of a sum, thousands of rows, one by one. How many rows there are is all that matters of the statistics: a
 /// tenth of the usual sample tells.
@@ -35,16 +44,14 @@ const FACTS: &[&str] =
 const SUMS: &[&str] = &["product_day", "customer_day", "customer_total", "inventory", "daily", "child"];
 /// Without statistics the planner would take the index by date for the one by key.
 const REPORTS: &[&str] = &["product_performance", "customer_analytics", "inventory_snapshot", "daily_sales_report"];
-/// So many sales are named that no report can hold.
-const NAMED: usize = 5;
 /// How often progress is told.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Debug, thiserror::Error)]
 pub enum CopyError {
-    #[error("reading {table} of {store}: {}", super::describe(.source))]
+    #[error("reading {table} of {store}: {}", crate::told::describe(.source))]
     Source { store: String, table: &'static str, source: tokio_postgres::Error },
-    #[error("writing {what} of {store}: {}", super::describe(.source))]
+    #[error("writing {what} of {store}: {}", crate::told::describe(.source))]
     Target { store: String, what: &'static str, source: tokio_postgres::Error },
     #[error(transparent)]
     Render(#[from] RenderError),
@@ -167,7 +174,7 @@ pub async fn facts(
     let mut odd = Vec::new();
     for (table, template) in named(COPIES) {
         if table == TableKind::Sale.name() {
-            odd = copy_sales(source, target, sql, config, scope, &template, &mut progress).await?;
+            odd = sales::copy(source, target, sql, config, scope, &template, &mut progress).await?;
         } else {
             let query = render(&template, scope, config)?;
             copy_table(source, target, config, scope, table, &query, &mut progress).await?;
@@ -232,84 +239,10 @@ fn passage(config: &Config, scope: &TenantScope, table: &str, query: &str) -> (S
     (from, format!("COPY {} FROM STDIN (FORMAT binary)", qualified(&config.state_schema(), table)))
 }
 
-/// Sales with what belongs to them. Joined like this they come in the order of their keys, which mostly is that of their
-/// days: joined from all three sides they would come out of a hash table.
-const SALES: &str = "sale s LEFT JOIN item i ON i.id = s.id LEFT JOIN payment p ON p.id = s.id";
-/// Items and payments whose sale is not there.
-const HEADLESS: &str =
-    "item i FULL JOIN payment p ON p.id = i.id LEFT JOIN sale s ON s.id = coalesce(i.id, p.id) WHERE s.id IS NULL";
-const CHILDREN: &str =
-    "SELECT (SELECT count(*) FROM {table sale_item} i) + (SELECT count(*) FROM {table payment} p)";
-
-/// The sales of a store on their way.
-struct Sales {
-    gathered: Gathered,
-    passing: PassingSale,
-    /// Items and payments that have passed.
-    children: usize,
-    /// Some that no report can hold.
-    odd: Vec<i64>,
-}
-
-impl Sales {
-    fn pass(&mut self, row: &[u8]) {
-        let read = self.passing.read(row);
-        let sale = &self.passing.sale;
-        self.children += sale.items.len() + sale.payments.len();
-        let added = read.and_then(|()| Ok(self.gathered.add(self.passing.id, sale)?));
-        if added.is_err() && self.odd.len() < NAMED {
-            self.odd.push(self.passing.id);
-        }
-    }
-}
-
-/// Streams the sales, and gathers what they come to while they pass. Comes back: the ids of some that no report can hold.
-async fn copy_sales(
-    source: &Snapshot<'_>,
-    target: &Client,
-    sql: &Statements,
-    config: &Config,
-    scope: &TenantScope,
-    template: &str,
-    progress: &mut Progress<impl Fn(u64, u64) + Send>,
-) -> Result<Vec<i64>, CopyError> {
-    let table = TableKind::Sale.name();
-    let reading = |e| CopyError::Source { store: scope.name.clone(), table, source: e };
-    let writing = |e| CopyError::Target { store: scope.name.clone(), what: table, source: e };
-    let gathered = Gathered::begin(target, sql, scope.tenant_id, scope.horizon).await.map_err(writing)?;
-    let mut sales = Sales { gathered, passing: PassingSale::default(), children: 0, odd: Vec::new() };
-    for joined in [SALES, HEADLESS] {
-        let (from, to) = passage(config, scope, table, &render(&template.replace("{joined}", joined), scope, config)?);
-        let rows = source.client.copy_out(&from).await.map_err(reading)?;
-        pin_mut!(rows);
-        let mut next = rows.try_next().await.map_err(reading)?.and_then(passing::first);
-        while next.is_some() {
-            let sink = target.copy_in::<_, Bytes>(&to).await.map_err(writing)?;
-            pin_mut!(sink);
-            sink.feed(Bytes::from_static(passing::HEADER)).await.map_err(writing)?;
-            while let Some(row) = next.take_if(|_| !sales.gathered.is_full()) {
-                sales.pass(&row);
-                sink.feed(row).await.map_err(writing)?;
-                progress.row();
-                next = rows.try_next().await.map_err(reading)?.filter(passing::is_row);
-            }
-            sink.feed(Bytes::from_static(passing::TRAILER)).await.map_err(writing)?;
-            sink.finish().await.map_err(writing)?;
-            sales.gathered.write(target, sql).await.map_err(writing)?;
-        }
-        let there = source.client.query_one(&render(CHILDREN, scope, config)?, &[]).await.map_err(reading)?;
-        let there: i64 = there.try_get(0).map_err(reading)?;
-        // To look for those of no sale takes as long as to read them all.
-        if usize::try_from(there) == Ok(sales.children) {
-            break;
-        }
-    }
-    Ok(sales.odd)
-}
-
 /// What the sales come to that are stored, instead of what was gathered.
 async fn gather_anew(target: &Client, sql: &Statements, scope: &TenantScope) -> Result<(), CopyError> {
     let writing = |source| CopyError::Target { store: scope.name.clone(), what: "its sums", source };
+    Gathered::end(target, sql, scope.tenant_id).await.map_err(writing)?;
     target.execute(sql.text("clear_sums"), &[&scope.tenant_id.0]).await.map_err(writing)?;
     match Gathered::stored(target, sql, scope.tenant_id, scope.horizon).await {
         Ok(()) => Ok(()),
@@ -381,18 +314,14 @@ pub async fn dimensions(target: &Client, sql: &Statements, id: i32) -> Result<u6
     Ok(changed)
 }
 
-/// The sums of one tenant whose facts are there and whose sums are not, from what was gathered of its sales.
+/// The sums of one tenant whose facts are there and whose sums are not, from what was gathered of its sales, which is given up.
 pub async fn sums(target: &Client, sql: &Statements, id: i32) -> Result<(), tokio_postgres::Error> {
-    for statement in [
-        "build_product_days",
-        "build_customer_days",
-        "build_customer_totals",
-        "build_inventory",
-        "build_daily",
-    ] {
-        target.execute(sql.text(statement), &[&id]).await?;
+    for statement in
+        ["build_product_days", "build_customer_days", "build_customer_totals", "build_inventory", "build_daily"]
+    {
+        target.execute(&gather::of_tenant(sql, statement, TenantId(id)), &[&id]).await?;
     }
-    Ok(())
+    Gathered::end(target, sql, TenantId(id)).await
 }
 
 /// Writes every report row of a tenant anew; comes back: how many rows changed.

@@ -11,8 +11,8 @@ use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Error};
 
-use super::rows::{ChildRecord, sale_from_row};
-use super::statements::Statements;
+use crate::apply::rows::{ChildRecord, sale_from_row};
+use crate::apply::{ApplyError, Statements};
 use crate::domain::{BusinessDay, TenantId};
 use crate::facts::Sale;
 use crate::facts::exact::Inexact;
@@ -45,7 +45,7 @@ impl Gathered {
         tenant: TenantId,
         horizon: BusinessDay,
     ) -> Result<Gathered, Error> {
-        target.batch_execute(sql.text("make_gathered")).await?;
+        target.batch_execute(&of_tenant(sql, "make_gathered", tenant)).await?;
         Ok(Gathered { tenant, horizon, deltas: Deltas::default(), items: Vec::new(), payments: Vec::new() })
     }
 
@@ -58,7 +58,7 @@ impl Gathered {
         sql: &Statements,
         tenant: TenantId,
         horizon: BusinessDay,
-    ) -> Result<(), super::ApplyError> {
+    ) -> Result<(), ApplyError> {
         let mut gathered = Gathered::begin(target, sql, tenant, horizon).await?;
         target.execute(sql.text("open_sales"), &[&tenant.0]).await?;
         let next = target.prepare(sql.text("next_sales")).await?;
@@ -69,7 +69,7 @@ impl Gathered {
             }
             for row in &rows {
                 let (_, id, sale) = sale_from_row(row)?;
-                gathered.add(id, &sale).map_err(|e| super::ApplyError::Refused(tenant, e))?;
+                gathered.add(id, &sale).map_err(|e| ApplyError::Refused(tenant, e))?;
             }
             if gathered.is_full() {
                 gathered.write(target, sql).await?;
@@ -92,52 +92,66 @@ impl Gathered {
         self.deltas.len() >= SUMS || self.items.len() + self.payments.len() >= CHILDREN
     }
 
+    /// Gives up the tables for the parts, whose rows are no longer wanted.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn end(target: &Client, sql: &Statements, tenant: TenantId) -> Result<(), Error> {
+        target.batch_execute(&of_tenant(sql, "drop_gathered", tenant)).await
+    }
+
     /// Writes what is gathered, and forgets it.
     ///
     /// # Errors
     /// What the server says.
     pub async fn write(&mut self, target: &Client, sql: &Statements) -> Result<(), Error> {
         let deltas = std::mem::take(&mut self.deltas);
-        let mut table = Table::open(target, sql, "copy_product_days", PRODUCT_DAY).await?;
+        let mut rows = Rows::into(target, sql, "copy_product_days", self.tenant, PRODUCT_DAY);
         for ((_, product, day), d) in &deltas.product_day {
-            table.put(&[product, day, &d.lines, &d.sales, &d.quantity, &d.revenue, &d.price_sum, &d.cost]).await?;
+            rows.put(&[product, day, &d.lines, &d.sales, &d.quantity, &d.revenue, &d.price_sum, &d.cost]).await?;
         }
-        table.close().await?;
-        let mut table = Table::open(target, sql, "copy_customer_days", CUSTOMER_DAY).await?;
+        rows.end().await?;
+        let mut rows = Rows::into(target, sql, "copy_customer_days", self.tenant, CUSTOMER_DAY);
         for ((_, customer, day), d) in &deltas.customer_day {
-            table.put(&[customer, day, &d.sales, &d.spent, &d.credit_sales, &d.credit]).await?;
+            rows.put(&[customer, day, &d.sales, &d.spent, &d.credit_sales, &d.credit]).await?;
         }
-        table.close().await?;
-        let mut table = Table::open(target, sql, "copy_days", DAY).await?;
+        rows.end().await?;
+        let mut rows = Rows::into(target, sql, "copy_days", self.tenant, DAY);
         for ((_, day), d) in &deltas.daily {
-            table
-                .put(&[
-                    day, &d.sales, &d.total, &d.discount, &d.tax, &d.cash, &d.card, &d.credit, &d.other, &d.quantity,
-                    &d.refunds, &d.refund_total,
-                ])
-                .await?;
+            rows.put(&[
+                day,
+                &d.sales,
+                &d.total,
+                &d.discount,
+                &d.tax,
+                &d.cash,
+                &d.card,
+                &d.credit,
+                &d.other,
+                &d.quantity,
+                &d.refunds,
+                &d.refund_total,
+            ])
+            .await?;
         }
-        table.close().await?;
-        let mut table = Table::open(target, sql, "copy_children", CHILD).await?;
+        rows.end().await?;
+        let mut rows = Rows::into(target, sql, "copy_children", self.tenant, CHILD);
         for (kind, children) in [(b'i', &mut self.items), (b'p', &mut self.payments)] {
             for child in ChildRecord::of(kind, std::mem::take(children)) {
-                table.put(&[&child.tenant_id, &child.kind, &child.block, &child.ids, &child.sales]).await?;
+                rows.put(&[&child.tenant_id, &child.kind, &child.block, &child.ids, &child.sales]).await?;
             }
         }
-        table.close().await
+        rows.end().await
     }
 }
 
-const PRODUCT_DAY: &[Type] = &[
-    Type::INT8,
-    Type::DATE,
-    Type::INT8,
-    Type::INT8,
-    Type::NUMERIC,
-    Type::NUMERIC,
-    Type::NUMERIC,
-    Type::NUMERIC,
-];
+/// A statement about the parts of one store.
+pub fn of_tenant(sql: &Statements, name: &'static str, tenant: TenantId) -> String {
+    sql.text(name).replace("{tenant}", &tenant.to_string())
+}
+
+const PRODUCT_DAY: &[Type] =
+    &[Type::INT8, Type::DATE, Type::INT8, Type::INT8, Type::NUMERIC, Type::NUMERIC, Type::NUMERIC, Type::NUMERIC];
 const CUSTOMER_DAY: &[Type] = &[Type::INT8, Type::DATE, Type::INT8, Type::NUMERIC, Type::INT8, Type::NUMERIC];
 const DAY: &[Type] = &[
     Type::DATE,
@@ -155,27 +169,46 @@ const DAY: &[Type] = &[
 ];
 const CHILD: &[Type] = &[Type::INT4, Type::CHAR, Type::INT8, Type::INT8_ARRAY, Type::INT8_ARRAY];
 
-/// A table that rows are copied into.
-struct Table {
-    rows: Pin<Box<BinaryCopyInWriter>>,
+/// Rows on their way into a table.
+struct Rows<'a> {
+    target: &'a Client,
+    copy: String,
+    columns: &'static [Type],
+    /// `None` until there is a row: with many small stores most have none.
+    writer: Option<Pin<Box<BinaryCopyInWriter>>>,
     put: usize,
 }
 
-impl Table {
-    async fn open(target: &Client, sql: &Statements, copy: &'static str, columns: &[Type]) -> Result<Table, Error> {
-        let sink = target.copy_in(sql.text(copy)).await?;
-        Ok(Table { rows: Box::pin(BinaryCopyInWriter::new(sink, columns)), put: 0 })
+impl<'a> Rows<'a> {
+    fn into(
+        target: &'a Client,
+        sql: &Statements,
+        copy: &'static str,
+        tenant: TenantId,
+        columns: &'static [Type],
+    ) -> Rows<'a> {
+        Rows { target, copy: of_tenant(sql, copy, tenant), columns, writer: None, put: 0 }
     }
 
     async fn put(&mut self, row: &[&(dyn ToSql + Sync)]) -> Result<(), Error> {
+        let writer = match &mut self.writer {
+            Some(writer) => writer,
+            None => {
+                let sink = self.target.copy_in(&self.copy).await?;
+                self.writer.insert(Box::pin(BinaryCopyInWriter::new(sink, self.columns)))
+            }
+        };
         self.put += 1;
         if self.put.is_multiple_of(TURN) {
             tokio::task::yield_now().await;
         }
-        self.rows.as_mut().write(row).await
+        writer.as_mut().write(row).await
     }
 
-    async fn close(mut self) -> Result<(), Error> {
-        self.rows.as_mut().finish().await.map(drop)
+    async fn end(self) -> Result<(), Error> {
+        match self.writer {
+            Some(mut writer) => writer.as_mut().finish().await.map(drop),
+            None => Ok(()),
+        }
     }
 }
