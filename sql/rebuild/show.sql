@@ -81,6 +81,9 @@ WITH u AS (
 ), {+inventory_snapshot u}
 SELECT (SELECT count(*) FROM stray) + (SELECT count(*) FROM gone_inventory) + (SELECT count(*) FROM put_inventory) AS changed
 
--- Whether product_performance has a row of tenant $1.
+-- Whether product_performance has a row of tenant $1. In key order, or the planner would go through the rows of all stores,
+-- of which it expects the first few to have one.
 -- name: has_product_performance
-SELECT EXISTS (SELECT FROM {reports}.product_performance r WHERE r.tenant = (SELECT tenant FROM {state}.tenant WHERE id = $1))
+SELECT count(*) > 0
+FROM (SELECT FROM {reports}.product_performance r WHERE r.tenant = (SELECT tenant FROM {state}.tenant WHERE id = $1)
+      ORDER BY r.tenant, r.product_id, r.date LIMIT 1) r
