@@ -1,7 +1,7 @@
 -- The first copy: base facts from the POS tables of one store, as of an exported snapshot. Each statement's columns are
 -- those of the table of its name in the state schema, after tenant_id. {table X} is the mapped POS table with our column names.
 
--- {joined}: the sales with what belongs to them, or what belongs to none; see copy.rs.
+-- {joined}: the sales with what belongs to them, or what belongs to none; see sales.rs.
 -- name: sale
 WITH item AS (
   SELECT i.sale_id AS id, array_agg(i.id) AS item_ids, array_agg(i.product_id) AS item_products,

@@ -104,6 +104,9 @@ impl SourceError {
             ("55006", _) => {
                 (SlotInUse, format!("{said}; stop that process, or name a slot of our own in [source] slot"))
             }
+            // Whether the slot is lost the next look at it tells: a walsender that is still on its way to where its slot
+            // has moved on meanwhile may find the files gone, too.
+            ("58P01", Phase::Streaming) => (Transient, format!("the source database cannot go on reading: {said}")),
             ("42704", Phase::Start) => (SlotMissing, format!("{said}; run `tillstream init`")),
             ("42704", Phase::Streaming) => (PublicationMissing, format!("{said}; {PUBLICATION_ADVICE}")),
             ("55000", _) if says_invalidated(said) => (SlotInvalidated, format!("{said}; {INVALIDATED_ADVICE}")),
@@ -167,6 +170,7 @@ mod tests {
         let cases = [
             (r#"replication slot "nowhere" does not exist (SQLSTATE 42704)"#, Phase::Start, SlotMissing),
             (r#"publication "nowhere" does not exist (SQLSTATE 42704)"#, Phase::Streaming, PublicationMissing),
+            ("requested WAL segment 0A has already been removed (SQLSTATE 58P01)", Phase::Streaming, Transient),
             (r#"replication slot "s" is active for PID 12345 (SQLSTATE 55006)"#, Phase::Start, SlotInUse),
             (r#"password authentication failed for user "u" (SQLSTATE 28P01)"#, Phase::Session, Auth),
             (r#"role "u" is not permitted to log in (SQLSTATE 28000)"#, Phase::Session, Auth),

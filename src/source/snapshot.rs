@@ -99,7 +99,7 @@ impl ExportedSnapshot {
     /// # Errors
     /// As [`Stream::open`].
     pub async fn into_stream(self) -> Result<Stream, SourceError> {
-        Stream::start(self.session, self.reported, self.position).await
+        Stream::start(self.session, self.reported, self.position, Lsn::ZERO).await
     }
 }
 

@@ -77,7 +77,8 @@ pub(super) fn configured(mut cfg: ReplicationConfig, start: Lsn) -> (Replication
     cfg.publication = cfg.publication.names().iter().map(|name| quote_name(name)).collect::<Publication>();
     cfg.slot = quote_name(&cfg.slot);
     cfg.start_lsn = start.into();
-    cfg.ack_lsn = Some(start.into());
+    // Nothing yet, see Stream::reached.
+    cfg.ack_lsn = Some(Lsn::ZERO.into());
     cfg.stop_at_lsn = None;
     cfg.binary = true;
     cfg.status_interval = STATUS_INTERVAL;
@@ -97,6 +98,8 @@ pub struct Stream {
     /// The furthest position that the server is known to have. Confirming one beyond it would be accepted, and would
     /// make the server skip what it then writes there.
     seen: Lsn,
+    /// Where it started, until that is confirmed.
+    start: Lsn,
     /// When there was last nothing left to read.
     heard: Clock,
     /// Something was received since `heard`; saves reading the clock for every event.
@@ -105,7 +108,8 @@ pub struct Stream {
 
 impl Stream {
     /// Connects and streams all transactions that commit at or after `start`, the stored end position of the last one
-    /// taken over; `start` itself counts as confirmed, nothing beyond it. [`Lsn::ZERO`]: from where the slot stands.
+    /// taken over; `start` itself is confirmed once the server has read that far, nothing beyond it. [`Lsn::ZERO`]: from
+    /// where the slot stands.
     ///
     /// Slot and publication names are those of the catalogue, unquoted; what `cfg` says of positions, intervals and
     /// buffers is replaced. A slot that stands beyond `start` is not noticed here: the server silently starts there.
@@ -139,16 +143,21 @@ impl Stream {
             return Err(SourceError::new(SourceErrorKind::Config, message));
         }
         let walsender = session.backend_pid().await?;
-        let stream = Self::start(session, reported, identity.flushed).await?;
+        let stream = Self::start(session, reported, identity.flushed, start).await?;
         Ok((Stream { walsender: Some(walsender), ..stream }, identity))
     }
 
     /// Starts the stream of a session that was connected with what [`configured`] gives.
-    pub(super) async fn start(mut session: Session, reported: Arc<Notify>, seen: Lsn) -> Result<Stream, SourceError> {
+    pub(super) async fn start(
+        mut session: Session,
+        reported: Arc<Notify>,
+        seen: Lsn,
+        start: Lsn,
+    ) -> Result<Stream, SourceError> {
         let client = &mut session.client;
         client.start().await.map_err(|e| SourceError::classify(&e, Phase::Start))?;
         client.wait_started().await.map_err(|e| SourceError::classify(&e, Phase::Start))?;
-        Ok(Stream { session, walsender: None, reported, seen, heard: Clock::now(), heard_since: false })
+        Ok(Stream { session, walsender: None, reported, seen, start, heard: Clock::now(), heard_since: false })
     }
 
     /// The next event; waits for one. May be dropped while it waits: no event is lost.
@@ -209,7 +218,7 @@ impl Stream {
                 StreamEvent::Begin { final_lsn: final_lsn.into(), xid, commit_time: time(commit_time_micros)? }
             }
             ReplicationEvent::Commit { lsn, end_lsn, commit_time_micros } => {
-                self.seen = self.seen.max(end_lsn.into());
+                self.reached(end_lsn.into());
                 StreamEvent::Commit {
                     commit_lsn: lsn.into(),
                     end_lsn: end_lsn.into(),
@@ -217,7 +226,7 @@ impl Stream {
                 }
             }
             ReplicationEvent::KeepAlive { wal_end, reply_requested, .. } => {
-                self.seen = self.seen.max(wal_end.into());
+                self.reached(wal_end.into());
                 StreamEvent::KeepAlive { wal_end: wal_end.into(), reply_requested }
             }
             ReplicationEvent::Message { transactional, lsn, prefix, content } => {
@@ -226,6 +235,15 @@ impl Stream {
             // Never asked for.
             ReplicationEvent::StoppedAt { .. } => return Err(ended()),
         })
+    }
+
+    /// The server has read up to here. Only now may it hear where we started: the slot may move on by that, to what it has
+    /// kept in mind since its last reader, and a checkpoint then takes away WAL that this one still has to read.
+    fn reached(&mut self, position: Lsn) {
+        self.seen = self.seen.max(position);
+        if self.start != Lsn::ZERO && position >= self.start {
+            self.session.client.update_applied_lsn(std::mem::replace(&mut self.start, Lsn::ZERO).into());
+        }
     }
 
     /// Tells the server that everything before `position` is stored durably, so that it need not keep the WAL. Sent
