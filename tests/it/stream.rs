@@ -207,6 +207,34 @@ async fn reopen(shop: &Shop, start: Lsn) -> (Stream, tillstream::source::Identit
 }
 
 #[tokio::test]
+async fn where_it_starts_is_confirmed_once_the_server_has_read_that_far() {
+    let shop = Shop::open().await;
+    let before = shop.confirmed().await;
+    shop.insert(1).await;
+    let start: Lsn = shop.sql.query_one("SELECT pg_current_wal_insert_lsn()", &[]).await.unwrap().get(0);
+    let (mut stream, _) = within(Stream::open(shop.config(), start)).await.unwrap();
+    // It has reported what it has, and nobody has looked at what the server said.
+    let replied = "SELECT count(*) FROM pg_stat_replication r JOIN pg_replication_slots s ON s.active_pid = r.pid \
+                   WHERE s.slot_name = $1 AND r.reply_time IS NOT NULL";
+    within(async {
+        while shop.sql.query_one(replied, &[&shop.slot]).await.unwrap().get::<_, i64>(0) == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(shop.confirmed().await, before);
+    within(async {
+        while shop.confirmed().await < start {
+            let _ = tokio::time::timeout(Duration::from_millis(5), stream.next()).await;
+        }
+    })
+    .await;
+    assert_eq!(shop.confirmed().await, start);
+    within(stream.end()).await;
+    shop.close().await;
+}
+
+#[tokio::test]
 async fn an_idle_source_is_confirmed_by_keepalives() {
     let shop = Shop::open().await;
     let (mut stream, _) = within(Stream::open(shop.config(), shop.confirmed().await)).await.unwrap();

@@ -9,7 +9,8 @@ use postgres_types::Type;
 
 use crate::apply::rows::{kind_of, status_of};
 use crate::domain::Money;
-use crate::facts::exact::{self, Inexact};
+use crate::facts::exact;
+use crate::facts::plan::Refusal;
 use crate::facts::{Header, Item, Payment, Sale};
 use crate::pgoutput::{Value, ValueError};
 
@@ -28,17 +29,6 @@ pub fn is_row(piece: &Bytes) -> bool {
     **piece != *TRAILER
 }
 
-/// Why a sale cannot be added up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Unusable {
-    #[error(transparent)]
-    Value(#[from] ValueError),
-    #[error("10^16 or more does not fit the reports")]
-    TooLarge,
-    #[error(transparent)]
-    Inexact(#[from] Inexact),
-}
-
 /// A sale's row; the sale is one for all rows, so that none of them asks for memory.
 #[derive(Debug, Default)]
 pub struct PassingSale {
@@ -51,7 +41,7 @@ impl PassingSale {
     ///
     /// # Errors
     /// A value that no report can hold; `id` is the row's all the same.
-    pub fn read(&mut self, row: &[u8]) -> Result<(), Unusable> {
+    pub fn read(&mut self, row: &[u8]) -> Result<(), Refusal> {
         let mut columns = Columns(row.get(2..).unwrap_or_default());
         columns.next()?;
         self.id = key(columns.next()?)?;
@@ -145,13 +135,13 @@ fn letter(value: Value<'_>) -> Result<i8, ValueError> {
     }
 }
 
-fn amount(value: Value<'_>) -> Result<Money, Unusable> {
+fn amount(value: Value<'_>) -> Result<Money, Refusal> {
     Ok(optional_amount(value)?.unwrap_or_default())
 }
 
-fn optional_amount(value: Value<'_>) -> Result<Option<Money>, Unusable> {
+fn optional_amount(value: Value<'_>) -> Result<Option<Money>, Refusal> {
     match value.as_decimal(Type::NUMERIC.oid())? {
-        Some(amount) if exact::is_too_large(amount) => Err(Unusable::TooLarge),
+        Some(amount) if exact::is_too_large(amount) => Err(Refusal::TooLarge),
         amount => Ok(amount),
     }
 }
@@ -245,7 +235,7 @@ mod tests {
         let day = NaiveDate::from_ymd_opt(2026, 11, 28).unwrap();
         let late = row(Some(("+200000-01-01T00:00:00Z", day)), None);
         let mut passing = PassingSale::default();
-        assert_eq!((passing.read(&late), passing.id), (Err(Unusable::Value(ValueError::OutOfRange)), 7));
+        assert_eq!((passing.read(&late), passing.id), (Err(Refusal::Value(ValueError::OutOfRange)), 7));
 
         let good = row(Some(("2026-11-27T20:00:00Z", day)), None);
         let mut amount = BytesMut::new();
@@ -254,7 +244,7 @@ mod tests {
         for (digits, why) in [
             // NaN; then 2 * 10000^4 and as little less as makes a difference: the weight of the first digit.
             ([0, 0, 0, 0, 0xc0, 0, 0, 0], None),
-            ([0, 1, 0, 4, 0, 0, 0, 0], Some(Err(Unusable::TooLarge))),
+            ([0, 1, 0, 4, 0, 0, 0, 0], Some(Err(Refusal::TooLarge))),
             ([0, 1, 0, 3, 0, 0, 0, 0], Some(Ok(()))),
         ] {
             let mut row = BytesMut::from(&good[..at - 4]);

@@ -33,11 +33,11 @@ struct Sales {
 
 impl Sales {
     fn pass(&mut self, row: &[u8]) {
-        let read = self.passing.read(row);
+        let read = self.passing.read(row).is_ok();
         let sale = &self.passing.sale;
         self.children += sale.items.len() + sale.payments.len();
-        let added = read.and_then(|()| Ok(self.gathered.add(self.passing.id, sale)?));
-        if added.is_err() && self.odd.len() < NAMED {
+        let added = read && self.gathered.add(self.passing.id, sale).is_ok();
+        if !added && self.odd.len() < NAMED {
             self.odd.push(self.passing.id);
         }
     }
