@@ -35,8 +35,9 @@ use crate::source::{Stream, StreamEvent, slot};
 
 /// How often the session looks at what is not an event: requests, durable positions, the calendar.
 const HEARTBEAT: Duration = Duration::from_millis(200);
-/// How often while one batch follows the other.
-const LOADED_HEARTBEAT: Duration = Duration::from_secs(1);
+/// How often while one batch follows the other: for it all of them have to be answered, and meanwhile the stream waits, a
+/// third of a second in a backlog.
+const LOADED_HEARTBEAT: Duration = Duration::from_secs(5);
 /// On an idle source the position is moved on at most this often.
 const IDLE_MOVE: Duration = Duration::from_secs(5);
 /// How often the operators' view of the stores' states is brought up to date.
@@ -290,9 +291,10 @@ impl Session {
         self.press = Some(press);
     }
 
-    /// There is something for the writer to do between two batches. What is held open is worth some of it a wait.
+    /// There is something for the writer to do between two batches. What is held open is worth some of it a wait; what the
+    /// scout has found waits for the chores.
     fn is_wanted(&self) -> bool {
-        self.is_urgent() || (self.chores || self.found.is_some()) && !self.assembler.is_holding()
+        self.is_urgent() || self.chores && !self.assembler.is_holding()
     }
 
     /// Somebody waits for the writer.
