@@ -16,6 +16,8 @@ mod relation;
 mod tests;
 mod tuple;
 mod value;
+#[cfg(test)]
+mod value_tests;
 
 pub use error::DecodeError;
 pub use relation::{Relation, RelationCache, RelationChange, RelationColumn, ReplicaIdentity};

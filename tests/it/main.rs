@@ -3,6 +3,7 @@
 
 mod blocks;
 mod compat;
+mod copies;
 mod credit;
 mod demo;
 mod expected;
