@@ -298,6 +298,11 @@ impl Assembler {
         self.held.is_some()
     }
 
+    /// What was handed out last has no end yet: whole transactions, or a part of one.
+    pub fn is_inside(&self) -> bool {
+        self.is_holding() || self.transaction.as_ref().is_some_and(|transaction| transaction.begun)
+    }
+
     /// The furthest position with everything before it received.
     pub fn received(&self) -> Lsn {
         self.received

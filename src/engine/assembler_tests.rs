@@ -79,8 +79,11 @@ fn whole_transactions_of_a_backlog_are_held_open_for_a_while() {
     a.push(StreamEvent::Begin { final_lsn: Lsn(900), xid: 3, commit_time: long_ago }, now).unwrap();
     assert!(a.is_ready(false, now));
     assert_eq!(a.take(true, now).map(|batch| batch.end.map(|end| end.lsn)), Some(Some(Lsn(170))));
+    assert!(!a.is_inside());
     assert_eq!(a.take(true, now).map(|batch| batch.end), Some(None));
-    assert!(!a.is_holding());
+    assert!(!a.is_holding() && a.is_inside());
+    a.push(StreamEvent::Commit { commit_lsn: Lsn(900), end_lsn: Lsn(910), commit_time: long_ago }, now).unwrap();
+    assert!(a.take(false, now).is_some_and(|batch| batch.end.is_some()) && !a.is_inside());
 }
 
 #[test]

@@ -291,10 +291,10 @@ impl Session {
         self.press = Some(press);
     }
 
-    /// There is something for the writer to do between two batches. What is held open is worth some of it a wait; what the
-    /// scout has found waits for the chores.
+    /// There is something for the writer to do between two batches. Chores wait for what was handed out to have an end, and
+    /// what the scout has found waits for the chores.
     fn is_wanted(&self) -> bool {
-        self.is_urgent() || self.chores && !self.assembler.is_holding()
+        self.is_urgent() || self.chores && !self.assembler.is_inside()
     }
 
     /// Somebody waits for the writer.
