@@ -26,6 +26,7 @@ use super::assembler::{Assembler, FaultReason};
 use super::clock::Clock;
 use super::definitions::definitions;
 use super::error::EngineError;
+use super::hold::mark;
 use super::prepare::{load_store, registered, scope, statements};
 use super::session::until;
 use super::stores::Stores;
@@ -44,10 +45,11 @@ const NEAR: Duration = Duration::from_millis(500);
 /// Events taken in a row.
 const BURST: usize = 1024;
 
-/// For the copy's own sessions: as long as it takes, but no longer than we live.
+/// For the copy's own sessions: as long as it takes, but no longer than we live. A commit is on disk when it is answered,
+/// which [`mark`] needs, and waits for no standby.
 const SESSION: &str = "SELECT set_config(s.name, v.value, false) FROM (VALUES ('statement_timeout', '0'), ('lock_timeout', '0'), \
-    ('idle_in_transaction_session_timeout', '0'), ('transaction_timeout', '0'), ('client_connection_check_interval', '1s')) \
-    AS v(name, value) JOIN pg_settings s USING (name)";
+    ('idle_in_transaction_session_timeout', '0'), ('transaction_timeout', '0'), ('client_connection_check_interval', '1s'), \
+    ('synchronous_commit', 'local')) AS v(name, value) JOIN pg_settings s USING (name)";
 
 /// How far a copy is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -278,7 +280,9 @@ impl Follower {
     ) -> Result<Lsn, CopyFault> {
         loop {
             let began = Moment::now();
-            let end: Lsn = source.query_one("SELECT pg_current_wal_flush_lsn()", &[]).await?.try_get(0)?;
+            // Of a commit: what the server has flushed may end within a record, as commits that do not wait leave it, and
+            // nothing can be read up to there before it flushes again.
+            let end = mark(source).await?;
             while self.assembler.received() < end {
                 let event = self.next().await?;
                 self.take(event).await?;
