@@ -23,7 +23,6 @@ const ONE_TRANSACTION: &str = include_str!("sql/one_transaction.sql");
 pub const CHANGES_PER_SALE: u64 = 9;
 /// Of one sale in `small_steps.pgbench`.
 const SMALL_STEPS_PER_SALE: u64 = 18;
-const COPIES: &str = "copies";
 /// The state with a backlog in the slots.
 pub const LOADED: &str = "loaded";
 
@@ -34,15 +33,37 @@ pub enum Contender {
     /// The same beside a loop that uses as much of the processors as tillstream's own work did in the same round.
     RecvlogicalBusy,
     /// PostgreSQL's own subscription with this `synchronous_commit`.
-    Subscription(&'static str),
+    Subscription(Copies, &'static str),
 }
 
-const CONTENDERS: [Contender; 5] = [
+/// What a subscription writes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Copies {
+    /// Tables as the POS has them: what `pg_dump --schema-only` makes.
+    Whole,
+    /// As light to write as they can be.
+    Bare,
+}
+
+impl Copies {
+    const ALL: [Copies; 2] = [Copies::Whole, Copies::Bare];
+
+    /// Of the database, the subscription in it and its slot.
+    fn name(self) -> &'static str {
+        match self {
+            Copies::Whole => "whole",
+            Copies::Bare => "bare",
+        }
+    }
+}
+
+const CONTENDERS: [Contender; 6] = [
     Contender::Tillstream,
     Contender::Recvlogical,
     Contender::RecvlogicalBusy,
-    Contender::Subscription("off"),
-    Contender::Subscription("on"),
+    Contender::Subscription(Copies::Whole, "off"),
+    Contender::Subscription(Copies::Bare, "off"),
+    Contender::Subscription(Copies::Whole, "on"),
 ];
 
 impl Contender {
@@ -57,7 +78,10 @@ impl std::fmt::Display for Contender {
             Contender::Tillstream => write!(f, "tillstream"),
             Contender::Recvlogical => write!(f, "pg_recvlogical to /dev/null"),
             Contender::RecvlogicalBusy => write!(f, "pg_recvlogical beside a loop as busy as tillstream"),
-            Contender::Subscription(commit) => write!(f, "subscription, synchronous_commit {commit}"),
+            Contender::Subscription(Copies::Whole, commit) => write!(f, "subscription, synchronous_commit {commit}"),
+            Contender::Subscription(Copies::Bare, commit) => {
+                write!(f, "subscription to tables with primary keys alone, synchronous_commit {commit}")
+            }
         }
     }
 }
@@ -111,8 +135,9 @@ pub fn run(bench: &Bench) -> Result<Findings> {
          used. Decoding takes that long on this machine when so much other work goes on beside it, whatever the work."
             .into(),
         "subscription: PostgreSQL's own, binary, from `ALTER SUBSCRIPTION … ENABLE` until the last row shows, applying to \
-         copies of the tables in another database of the same server that have their primary keys and nothing else. It \
-         computes no report."
+         copies of the tables in another database of the same server. They have the POS's indexes and constraints, as \
+         `pg_dump --schema-only` makes them, of which foreign keys are not checked by a subscription; or their primary \
+         keys alone. It computes no report."
             .into(),
         "CPU: seconds of processor time, of the walsender; of the server process that writes (tillstream's connections, the \
          apply worker); of the client program."
@@ -148,7 +173,7 @@ impl Beside {
                 self.seconds = drained.seconds;
             }
             Contender::Recvlogical => self.cpu -= client,
-            Contender::RecvlogicalBusy | Contender::Subscription(_) => {}
+            Contender::RecvlogicalBusy | Contender::Subscription(..) => {}
         }
     }
 
@@ -169,9 +194,14 @@ fn one_backlog(
     let mut lab = Lab::start(bench)?;
     say(format!("drain: preparing sales {title}"));
     lab.create_world(scale)?;
-    lab.create_copies(COPIES)?;
+    for copies in Copies::ALL {
+        lab.create_copies(copies.name(), copies == Copies::Bare)?;
+    }
     lab.install()?;
-    let (changes, end) = fill_slots(&mut lab, backlog, scale, &["reader", "subscriber"])?;
+    for copies in Copies::ALL {
+        subscribe(&lab, copies)?;
+    }
+    let (changes, end) = fill_slots(&mut lab, backlog, scale, &["reader"])?;
     let mut runs: Runs = contenders.iter().map(|contender| (*contender, Vec::new())).collect();
     for round in 1..=bench.rounds {
         let mut beside = Beside::default();
@@ -216,7 +246,7 @@ fn one_backlog(
             let of = |run: &Drained| roles.iter().map(|role| run.usage.cpu(role)).sum::<f64>();
             shown(&runs.iter().map(of).collect::<Vec<_>>())
         };
-        let is_client = !matches!(contender, Contender::Subscription(_));
+        let is_client = !matches!(contender, Contender::Subscription(..));
         let client = |text: String| if is_client { text } else { "–".to_string() };
         table.row(&[
             contender.to_string(),
@@ -237,14 +267,6 @@ fn one_backlog(
 pub fn fill_slots(lab: &mut Lab, backlog: Backlog, scale: &Scale, slots: &[&str]) -> Result<(u64, String)> {
     for slot in slots {
         lab.copy_slot(slot)?;
-    }
-    if slots.contains(&"subscriber") {
-        let address =
-            format!("host={} port={} user=postgres dbname={DATABASE}", lab.dir().display(), lab.server.port());
-        lab.connect_to(COPIES, "postgres")?.batch_execute(&format!(
-            "CREATE SUBSCRIPTION copies CONNECTION '{address}' PUBLICATION {SLOT} \
-             WITH (enabled = false, create_slot = false, slot_name = 'subscriber', copy_data = false, binary = true)"
-        ))?;
     }
     let changes = match backlog {
         Backlog::Sales(sales) => lab.sell(scale, SALE, sales)? * CHANGES_PER_SALE,
@@ -285,7 +307,7 @@ pub fn drain(lab: &Lab, contender: Contender, end: &str) -> Result<Drained> {
             }
             run
         }
-        Contender::Subscription(commit) => subscription(lab, commit)?,
+        Contender::Subscription(copies, commit) => subscription(lab, copies, commit)?,
     };
     Ok(Drained { seconds: took.as_secs_f64(), usage })
 }
@@ -295,16 +317,28 @@ fn shows_end(lab: &Lab, database: &str, table: &str) -> Result<bool> {
     Ok(lab.connect_to(database, "postgres")?.query_one(&query, &[])?.try_get(0)?)
 }
 
-fn subscription(lab: &Lab, commit: &str) -> Result<(Duration, Usage)> {
+/// A subscription that begins where tillstream's slot stands, and is not enabled yet.
+fn subscribe(lab: &Lab, copies: Copies) -> Result<()> {
+    let name = copies.name();
+    lab.copy_slot(name)?;
+    let address = format!("host={} port={} user=postgres dbname={DATABASE}", lab.dir().display(), lab.server.port());
+    Ok(lab.connect_to(name, "postgres")?.batch_execute(&format!(
+        "CREATE SUBSCRIPTION {name} CONNECTION '{address}' PUBLICATION {SLOT} \
+         WITH (enabled = false, create_slot = false, slot_name = '{name}', copy_data = false, binary = true)"
+    ))?)
+}
+
+fn subscription(lab: &Lab, copies: Copies, commit: &str) -> Result<(Duration, Usage)> {
     const LOOK: Duration = Duration::from_millis(5);
     const PATIENCE: Duration = Duration::from_secs(3600);
-    let mut client = lab.connect_to(COPIES, "probe")?;
-    client.batch_execute(&format!("ALTER SUBSCRIPTION copies SET (synchronous_commit = {commit})"))?;
+    let name = copies.name();
+    let mut client = lab.connect_to(name, "probe")?;
+    client.batch_execute(&format!("ALTER SUBSCRIPTION {name} SET (synchronous_commit = {commit})"))?;
     // The end comes last: where it shows, everything does.
     let end = client.prepare("SELECT barcode = 'the end' FROM tenant_1.products_product WHERE id = 1")?;
     let watch = Watch::start(lab.server.pid(), None);
     let begun = Instant::now();
-    client.batch_execute("ALTER SUBSCRIPTION copies ENABLE")?;
+    client.batch_execute(&format!("ALTER SUBSCRIPTION {name} ENABLE"))?;
     while !client.query_one(&end, &[])?.try_get::<_, bool>(0)? {
         if begun.elapsed() > PATIENCE {
             bail!("the subscription does not get to the end; the server says:\n{}", lab.server.log_tail());

@@ -8,7 +8,7 @@ use crate::lab::{DATABASE, Lab};
 
 const WORLD: &str = include_str!("sql/world.sql");
 const SEED: &str = include_str!("sql/seed.sql");
-const COPIES: &str = include_str!("sql/copies.sql");
+const BARE: &str = include_str!("sql/bare.sql");
 /// Of the past, in days.
 const DAYS: u64 = 180;
 
@@ -90,12 +90,14 @@ impl Lab {
         recycle(&mut client)
     }
 
-    /// A second database with plain copies of the first one's tables.
-    pub fn create_copies(&self, name: &str) -> Result<()> {
+    /// Another database with copies of the first one's tables; `bare`: with primary keys and nothing else.
+    pub fn create_copies(&self, name: &str, bare: bool) -> Result<()> {
         self.connect_to("postgres", "postgres")?
             .batch_execute(&format!("CREATE DATABASE {name} TEMPLATE {DATABASE}"))?;
         let mut client = self.connect_to(name, "postgres")?;
-        client.batch_execute(COPIES)?;
+        if bare {
+            client.batch_execute(BARE)?;
+        }
         tidy(&mut client)
     }
 }

@@ -1,5 +1,4 @@
--- Turns a database that is a copy of the POS's into plain copies of its tables, as light to write as they can be: their
--- primary keys and nothing else.
+-- Turns copies of the POS's tables into such as light to write as they can be: with their primary keys and nothing else.
 DO $$
 DECLARE found record;
 BEGIN
