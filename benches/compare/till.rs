@@ -14,16 +14,19 @@ use crate::procs::Usage;
 
 /// The name of slot and publication.
 pub const SLOT: &str = "tillstream";
+/// Configuration of a daemon that may gather for longer than the shipped 50 ms what it writes together.
+pub const GATHERING: &str = "[apply]\nmax_delay = '1s'\n";
 const PATIENCE: Duration = Duration::from_secs(300);
 
 impl Lab {
-    /// The shipped settings, but that nothing starts by the clock: it would fall into one measurement and not another.
-    fn config(&self) -> Result<PathBuf> {
+    /// The shipped settings and `more`, but that nothing starts by the clock: it would fall into one measurement and not
+    /// another.
+    fn config(&self, more: &str) -> Result<PathBuf> {
         let path = self.dir().join("daemon.toml");
         let text = format!(
             "[source]\nurl = '{}'\n[tenants]\nschemas = ['tenant_%']\ntime_zone = '{}'\n[schedule]\nday_roll = 'off'\n\
              daily_sales = 'off'\nproduct_performance = 'off'\ncustomer_analytics = 'off'\ninventory_snapshot = 'off'\n\
-             prune = 'off'\n[verify]\nevery = 'off'\n[http]\nlisten = ''\n",
+             prune = 'off'\n[verify]\nevery = 'off'\n[http]\nlisten = ''\n{more}",
             self.server.url_as("tillstream", DATABASE),
             self.zone
         );
@@ -32,8 +35,12 @@ impl Lab {
     }
 
     pub fn tillstream(&self, arguments: &[&str]) -> Result<Command> {
+        self.tillstream_with("", arguments)
+    }
+
+    fn tillstream_with(&self, more: &str, arguments: &[&str]) -> Result<Command> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tillstream"));
-        command.arg("--config").arg(self.config()?).args(arguments).env_remove("RUST_LOG");
+        command.arg("--config").arg(self.config(more)?).args(arguments).env_remove("RUST_LOG");
         Ok(command)
     }
 
@@ -51,7 +58,12 @@ impl Lab {
 
     /// The daemon, following the stream.
     pub fn daemon(&self) -> Result<Running> {
-        let mut running = self.spawn("daemon", self.tillstream(&["run"])?)?;
+        self.daemon_with("")
+    }
+
+    /// The same with these lines at the end of its configuration.
+    pub fn daemon_with(&self, more: &str) -> Result<Running> {
+        let mut running = self.spawn("daemon", self.tillstream_with(more, &["run"])?)?;
         let mut client = self.connect("postgres")?;
         let query = "SELECT EXISTS (SELECT FROM pg_stat_replication r JOIN pg_replication_slots s ON s.active_pid = r.pid \
                                     WHERE s.slot_name = $1::text::name AND r.state = 'streaming')";
