@@ -39,10 +39,7 @@ pub fn run(bench: &Bench) -> Result<Findings> {
         let notes = vec![format!("{MODULE} is not installed on this server: nothing was measured.")];
         return Ok(Findings { notes, ..Findings::default() });
     }
-    let mut lab = Lab::with(bench, &[("shared_preload_libraries", MODULE)])?;
-    say("profile: preparing");
-    lab.create_world(&scale)?;
-    lab.connect("postgres")?.batch_execute(&format!("CREATE EXTENSION {MODULE}"))?;
+    let mut lab = world(bench, &scale)?;
     lab.run("init", lab.tillstream(&["init"])?)?;
     lab.save(INITIAL)?;
     let mut tables = Vec::new();
@@ -82,6 +79,10 @@ pub fn run(bench: &Bench) -> Result<Findings> {
         let usage = drain::drain(&lab, Contender::Tillstream, &end)?.usage;
         tables.push(table(&lab, &format!("A backlog of {} sales, {title}", count(sales)), sales as f64, &usage)?);
     }
+    drop(lab);
+    if let Some(stores) = sizes.growth_stores.last().copied().filter(|stores| *stores > 1) {
+        tables.push(many_stores(bench, &Scale { stores, ..scale })?);
+    }
     Ok(Findings {
         tables,
         notes: vec![
@@ -91,10 +92,34 @@ pub fn run(bench: &Bench) -> Result<Findings> {
                  read its parameters and commit is in the last line, what those server processes took besides. Each \
                  measured once; {MODULE} itself takes a few per cent."
             ),
-            format!("{} sales of history, 2000 products, 5000 customers, one store.", count(scale.history)),
+            format!(
+                "{} sales of history, 2000 products and 5000 customers in each store, one store where no number is named.",
+                count(scale.history)
+            ),
         ],
         ..Findings::default()
     })
+}
+
+/// The backlog of the part "growth", in as many stores as there.
+fn many_stores(bench: &Bench, scale: &Scale) -> Result<Table> {
+    let (stores, sales) = (scale.stores, bench.sizes.growth_sales);
+    let mut lab = world(bench, scale)?;
+    lab.install()?;
+    let (_, end) = drain::fill_slots(&mut lab, Backlog::Sales(sales), scale, &[])?;
+    lab.take_back(LOADED)?;
+    reset(&lab)?;
+    let usage = drain::drain(&lab, Contender::Tillstream, &end)?.usage;
+    let title = format!("A backlog of {} sales, a transaction each, in {} stores", count(sales), count(stores));
+    table(&lab, &title, sales as f64, &usage)
+}
+
+fn world(bench: &Bench, scale: &Scale) -> Result<Lab> {
+    let lab = Lab::with(bench, &[("shared_preload_libraries", MODULE)])?;
+    say(format!("profile: preparing, {} stores", scale.stores));
+    lab.create_world(scale)?;
+    lab.connect("postgres")?.batch_execute(&format!("CREATE EXTENSION {MODULE}"))?;
+    Ok(lab)
 }
 
 fn is_installed(bench: &Bench) -> Result<bool> {
